@@ -1,0 +1,1 @@
+"""Export: trained generators to frame-in, frame-out ONNX files and TensorRT plans."""

@@ -1,0 +1,17 @@
+"""stylesdk: real-time artistic stylization that people can ship.
+
+import cv2, stylesdk
+
+with stylesdk.Stylizer("starry_night") as stylizer:
+    out = stylizer.run(cv2.imread("photo.jpg"))
+"""
+
+from stylesdk import errors
+from stylesdk.errors import StyleSDKError
+from stylesdk.manifest import Manifest
+from stylesdk.styles import styles
+from stylesdk.stylizer import Stylizer
+
+__version__ = "0.1.0"
+
+__all__ = ["Manifest", "StyleSDKError", "Stylizer", "__version__", "errors", "styles"]

@@ -1,0 +1,73 @@
+"""The only code that checks frames, fits them into an engine's size, and restores them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stylesdk.errors import FrameError
+
+Frame = NDArray[np.uint8]
+
+_DO = "give BGR uint8 (height, width, 3), as cv2.imread and cv2.VideoCapture return it"
+
+
+def checked(frame: object) -> Frame:
+    """``frame`` as C-contiguous BGR uint8 (H, W, 3); a non-contiguous one is copied, never changed.
+
+    Raises:
+        FrameError: not an array, wrong dtype, rank or channels, or empty.
+    """
+    if frame is None:
+        raise FrameError("None", expected="a frame", do="check that the camera or file was read")
+    if not isinstance(frame, np.ndarray):
+        raise FrameError(f"{type(frame).__name__}", expected="a numpy array", do=_DO)
+    if frame.dtype != np.uint8:
+        raise FrameError(f"dtype {frame.dtype}, shape {frame.shape}", expected="dtype uint8, 0-255", do=_DO)
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        hint = "cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)" if frame.ndim == 2 else _DO
+        raise FrameError(f"shape {frame.shape}", expected="shape (height, width, 3)", do=hint)
+    if frame.shape[0] == 0 or frame.shape[1] == 0:
+        raise FrameError(f"shape {frame.shape}, an empty frame", expected="at least one pixel", do=_DO)
+    return np.ascontiguousarray(frame)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a frame of ``source`` (height, width) lies in a canvas of ``canvas``: scaled to ``inner``, top left."""
+
+    source: tuple[int, int]
+    inner: tuple[int, int]
+    canvas: tuple[int, int]
+
+
+def fit_for(source: tuple[int, int], canvas: tuple[int, int]) -> Fit:
+    """The largest size of the frame's own shape that the canvas holds. Sizes are (height, width)."""
+    scale = min(canvas[0] / source[0], canvas[1] / source[1])
+    inner = (max(round(source[0] * scale), 1), max(round(source[1] * scale), 1))
+    return Fit(source, (min(inner[0], canvas[0]), min(inner[1], canvas[1])), canvas)
+
+
+def fitted(frame: Frame, fit: Fit) -> Frame:
+    """The frame scaled into the canvas; what is left over repeats its edge."""
+    inner = _resized(frame, fit.inner)
+    bottom, right = fit.canvas[0] - fit.inner[0], fit.canvas[1] - fit.inner[1]
+    if not bottom and not right:
+        return np.ascontiguousarray(inner)
+    padded = cv2.copyMakeBorder(inner, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return np.asarray(padded, dtype=np.uint8)
+
+
+def restored(styled: Frame, fit: Fit) -> Frame:
+    """The frame's part of a styled canvas, in the frame's own size."""
+    return _resized(styled[: fit.inner[0], : fit.inner[1]], fit.source)
+
+
+def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
+    if frame.shape[:2] == size:
+        return frame
+    kind = cv2.INTER_AREA if size[0] < frame.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=kind), dtype=np.uint8)

@@ -1,0 +1,109 @@
+"""What a model promises: the manifest inside an ONNX file, and beside a TensorRT plan.
+
+In an ONNX file the manifest is JSON in ``metadata_props["stylesdk.manifest"]``. Its ``sha256`` is that of the
+whole file with these 64 characters replaced by zeros, so that every bit of the file is covered,
+the manifest's own too. Beside ``NAME.plan`` it is ``NAME.plan.json``, and ``sha256`` is that of the plan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stylesdk.errors import ModelFileError
+
+KEY = "stylesdk.manifest"
+SCHEMA = 1
+MAX_BYTES = 512 * 2**20  # larger than any real-time model; a guard against filling the memory
+_ZEROS = "0" * 64
+_REBUILD = "export the model again with `stylesdk export`, or copy the file again"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a TensorRT plan was built with and for."""
+
+    flavour: str  # tensorrt, tensorrt_rtx
+    version: str  # of TensorRT, as its package says
+    gpu: str = ""  # name of the GPU, "" for a portable plan
+    compute_capability: str = ""  # "8.9", "" for a portable plan
+    driver: str = ""  # CUDA version of the driver, "" for a portable plan
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a model promises.
+
+    ``min_size``, ``opt_size``, ``max_size`` are (height, width) in pixels that a plan takes; None in an ONNX
+    file, which takes any size.
+    """
+
+    name: str
+    styles: tuple[str, ...]
+    stride: int
+    precision: str  # fp32, fp16, int8
+    licence: str
+    sha256: str = _ZEROS
+    schema: int = SCHEMA
+    min_size: tuple[int, int] | None = None
+    opt_size: tuple[int, int] | None = None
+    max_size: tuple[int, int] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    engine: Engine | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON, without white space, keys in order."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+
+
+def manifest_from_json(text: str, source: str) -> Manifest:
+    """Parse a manifest. Raises ModelFileError where it is not one of this schema."""
+    try:
+        values = json.loads(text)
+        schema = values.get("schema")
+    except (ValueError, AttributeError) as error:
+        raise ModelFileError(f"{source}, whose manifest is not JSON ({error})", do=_REBUILD) from error
+    if schema != SCHEMA:
+        raise ModelFileError(
+            f"{source}, manifest schema {schema!r}",
+            expected=f"schema {SCHEMA}",
+            do="update stylesdk, or " + _REBUILD,
+        )
+    try:
+        for key in ("styles", "min_size", "opt_size", "max_size"):
+            values[key] = None if values[key] is None else tuple(values[key])
+        values["engine"] = Engine(**values["engine"]) if values["engine"] else None
+        return Manifest(**values)
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"{source}, whose manifest lacks fields ({error})", do=_REBUILD) from error
+
+
+def sha256_of_onnx(data: bytes, manifest: Manifest) -> str:
+    """SHA-256 of an ONNX file with the manifest's own ``sha256`` taken as zeros."""
+    ours = f'"sha256":"{manifest.sha256}"'.encode()
+    return hashlib.sha256(data.replace(ours, f'"sha256":"{_ZEROS}"'.encode(), 1)).hexdigest()
+
+
+def read_model_file(path: Path) -> bytes:
+    """The bytes of a model file. Raises ModelFileError where it is missing, empty or over the size cap."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelFileError(
+                f"{path}, {size / 2**20:.0f} MiB", expected=f"at most {MAX_BYTES // 2**20} MiB"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: {error.strerror}",
+            expected="a model file",
+            do="check the path; `stylesdk styles` lists the bundled styles",
+        ) from error
+    if not data:
+        raise ModelFileError(f"{path}, an empty file", do=_REBUILD)
+    return data

@@ -1,0 +1,156 @@
+"""Photos and artworks as training crops.
+
+Item ``i`` depends on the seed and on ``i`` alone, so a resumed run, or the same global batch cut over
+several processes, sees exactly the same pictures. Crops are RGB float (3, crop, crop), 0-1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from styletrainer.errors import TrainError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+Picture = NDArray[np.uint8]
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """Every picture below ``folder``, sorted."""
+    found = []
+    if folder.is_dir():
+        walk = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+        found = sorted(path for path in walk if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise TrainError(
+            f"got: no picture below {folder}; expected: a folder of photographs "
+            f"({', '.join(sorted(SUFFIXES))}).\nDo this: give --photos a folder with some hundred photos."
+        )
+    return found
+
+
+def read_picture(path: Path) -> Picture | None:
+    """RGB uint8 (H, W, 3), or None where the file does not decode."""
+    try:
+        data = np.fromfile(path, np.uint8)
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):
+        return None
+    return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1])
+
+
+def read_artwork(path: Path, short_side: int, crop: int) -> Picture:
+    """The artwork with its short side scaled to ``short_side``; refuses one too small to have strokes."""
+    picture = read_picture(path)
+    if picture is None:
+        raise TrainError(
+            f"got: {path}, which does not read as a picture; expected: a JPEG, PNG or WebP artwork."
+        )
+    if min(picture.shape[:2]) < crop:
+        height, width = picture.shape[:2]
+        raise TrainError(
+            f"got: artwork {path} of {width}x{height} pixels; expected: at least {crop} on the short side, "
+            f"the training crop.\nDo this: use a larger scan."
+        )
+    return scaled(picture, max(short_side, crop))
+
+
+def tensor_from_rgb(picture: Picture) -> Tensor:
+    """RGB uint8 (H, W, 3) -> float (3, H, W), 0-1."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float() / 255
+
+
+def rgb_from_tensor(picture: Tensor) -> Picture:
+    """RGB float (3, H, W), about 0-1 -> uint8 (H, W, 3)."""
+    rounded = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    rgb: Picture = rounded.permute(1, 2, 0).cpu().numpy()
+    return rgb
+
+
+def scaled(picture: Picture, short_side: float) -> Picture:
+    """The picture with its short side scaled to ``short_side`` pixels."""
+    height, width = picture.shape[:2]
+    scale = short_side / min(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, size, interpolation=kind), dtype=np.uint8)
+
+
+def _random_crop(picture: Picture, side: int, random: np.random.Generator) -> Picture:
+    y = random.integers(picture.shape[0] - side + 1)
+    x = random.integers(picture.shape[1] - side + 1)
+    crop = picture[y : y + side, x : x + side]
+    return crop[:, ::-1] if random.random() < 0.5 else crop
+
+
+class Crops(Dataset[tuple[Tensor, Tensor, int]]):
+    """Item i: a photo crop, an artwork crop, and how many unreadable photos were passed over for it."""
+
+    def __init__(
+        self, photos: Sequence[Path], artworks: Sequence[Picture], crop: int, seed: int
+    ) -> None:
+        self.photos, self.artworks, self.crop, self.seed = photos, artworks, crop, seed
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        random = np.random.default_rng([self.seed, index])
+        photo, skipped = self._photo(random)
+        # Light of a room at night to that of a window: webcams see both.
+        light = tensor_from_rgb(photo) ** float(np.exp(random.uniform(-0.3, 0.4)))
+        artwork = self.artworks[random.integers(len(self.artworks))]
+        real = scaled(artwork, max(min(artwork.shape[:2]) * random.uniform(0.9, 1.15), self.crop))
+        return light, tensor_from_rgb(_random_crop(real, self.crop, random)), skipped
+
+    def _photo(self, random: np.random.Generator) -> tuple[Picture, int]:
+        for skipped in range(64):
+            picture = read_picture(self.photos[random.integers(len(self.photos))])
+            if picture is not None:
+                short_side = self.crop * random.uniform(1.0, 1.8)
+                return _random_crop(scaled(picture, short_side), self.crop, random), skipped
+        raise TrainError(
+            "got: 64 unreadable photos in a row; expected: a folder of photographs.\n"
+            "Do this: check the files below --photos."
+        )
+
+
+class _Slice(Sampler[int]):
+    """This process' items of every global batch, from ``first_step`` on, for ever."""
+
+    def __init__(self, first_step: int, batch: int, rank: int, world: int) -> None:
+        self.first_step, self.batch, self.rank, self.world = first_step, batch, rank, world
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.first_step
+        while True:
+            start = (step * self.world + self.rank) * self.batch
+            yield from range(start, start + self.batch)
+            step += 1
+
+
+def crop_batches(
+    crops: Crops, *, first_step: int, batch: int, rank: int, world: int, workers: int
+) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Endless batches (photos, artworks, skipped) from ``first_step`` on."""
+    loader: DataLoader[Any] = DataLoader(
+        crops,
+        batch_size=batch,
+        sampler=_Slice(first_step, batch, rank, world),
+        num_workers=workers,
+        # A forked worker would inherit torch's and OpenCV's locked thread pools.
+        worker_init_fn=_one_thread if workers else None,
+    )
+    for photos, artworks, skipped in loader:
+        yield photos, artworks, int(skipped.sum())
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

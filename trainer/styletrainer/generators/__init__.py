@@ -1,0 +1,31 @@
+"""Generators: photo in, stylised photo out.
+
+Every generator maps RGB float (N, 3, H, W), 0-1, to the same shape; H and W are multiples of its
+``stride``. ``margin`` is the number of pixels that the caller pads around the picture and crops
+afterwards, so that what the zero padding of the convolutions does to the border is never seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from styletrainer.generators.frame_units import with_margin
+from styletrainer.generators.johnson import Johnson
+from styletrainer.generators.realtime import Realtime
+from styletrainer.generators.unet import UNet
+
+GENERATORS: dict[str, type[nn.Module]] = {
+    "realtime": Realtime,
+    "unet": UNet,
+    "johnson": Johnson,
+}
+
+
+def build_generator(name: str, options: dict[str, Any]) -> nn.Module:
+    """Build generator ``name`` with its own keyword ``options`` (see each class)."""
+    return GENERATORS[name](**options)
+
+
+__all__ = ["GENERATORS", "Johnson", "Realtime", "UNet", "build_generator", "with_margin"]

@@ -1,0 +1,142 @@
+"""The real-time family: plain convolutions on small grids, nothing per frame.
+
+Training gives every 3x3 convolution three branches (3x3, 1x1, identity; RepVGG, Ding et al. 2021) over
+normalised weights (Salimans & Kingma 2016), which trains well without any normalisation layer: there
+are no statistics to differ between training and inference, between frames, or between tiles. ``fold``
+turns each into the single convolution that it equals.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Size = Literal["nano", "small", "base"]
+
+# size -> channels at 1/4, channels at 1/8, 3x3 convolutions at 1/8
+SIZES: dict[str, tuple[int, int, int]] = {
+    "nano": (16, 32, 8),
+    "small": (32, 64, 12),
+    "base": (48, 96, 14),
+}
+
+
+class BranchedConv(nn.Module):
+    """Convolution of up to three branches over normalised weights; ``fold`` makes it one Conv2d.
+
+    Args:
+        channels_in, channels_out, kernel, stride: as in ``nn.Conv2d``; padding keeps size / stride.
+        residual: add the identity branch (needs equal channels and stride 1).
+        gain: initial norm of each filter.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        residual: bool = False,
+        gain: float = 1.4,
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding, self.residual = stride, (kernel - stride + 1) // 2, residual
+        self.direction = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
+        self.gain = nn.Parameter(torch.full((channels_out, 1, 1, 1), gain))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.point: nn.Parameter | None = None
+        if kernel == 3 and stride == 1:
+            self.point = nn.Parameter(torch.zeros(channels_out, channels_in, 1, 1))
+
+    def kernel(self) -> Tensor:
+        """The single kernel (out, in, k, k) that the branches add up to."""
+        kernel = F.normalize(self.direction, dim=(1, 2, 3)) * self.gain
+        if self.point is not None:
+            kernel = kernel + F.pad(self.point, (1, 1, 1, 1))
+        if self.residual:
+            eye = torch.eye(kernel.shape[0], device=kernel.device, dtype=kernel.dtype)
+            kernel = kernel + F.pad(eye[:, :, None, None], (1, 1, 1, 1))
+        return kernel
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Adding kernels instead of feature maps: the same sum at a third of the cost.
+        return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding)
+
+    @torch.no_grad()
+    def fold(self) -> nn.Conv2d:
+        kernel = self.kernel()
+        out_channels, in_channels, size, _ = kernel.shape
+        conv = nn.Conv2d(in_channels, out_channels, size, self.stride, self.padding)
+        conv.weight.copy_(kernel)
+        conv.bias.copy_(self.bias)  # type: ignore[union-attr]
+        return conv
+
+
+class Realtime(nn.Module):
+    """Strided stem, a residual trunk at 1/8 with a skip at 1/4, one shuffle back to full size.
+
+    The stem is space-to-depth 4 and its convolution in one (8x8, stride 4), which every runtime does
+    faster than the two. The tail has two 3x3 convolutions after the last up-step, so that each output
+    pixel depends on neighbouring cells.
+
+    Args:
+        size: ``nano``, ``small`` or ``base``; see ``SIZES``.
+    """
+
+    stride = 8
+    margin = 16
+
+    def __init__(self, size: Size = "small") -> None:
+        super().__init__()
+        width, deep, depth = SIZES[size]
+        self.stem = BranchedConv(3, width, 8, 4)
+        self.enter = BranchedConv(width, width, residual=True, gain=0.5)
+        self.down = BranchedConv(width, deep, 4, 2)
+        self.trunk = nn.ModuleList(
+            BranchedConv(deep, deep, residual=True, gain=depth**-0.5) for _ in range(depth)
+        )
+        self.up = BranchedConv(deep, 4 * width, 1, gain=0.5)
+        self.leave = BranchedConv(width, width, residual=True, gain=0.5)
+        self.out = BranchedConv(width, 48, gain=0.2)
+        _icnr(self.up, 4)
+        _icnr(self.out, 16)
+        with torch.no_grad():
+            self.out.bias.fill_(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """RGB float (N, 3, H, W), 0-1 -> the same shape, about 0-1 (not clamped)."""
+        skip = F.relu(self.enter(F.relu(self.stem(x))))
+        y = F.relu(self.down(skip))
+        for conv in self.trunk:
+            y = F.relu(conv(y))
+        y = F.relu(F.pixel_shuffle(self.up(y), 2) + skip)
+        return F.pixel_shuffle(self.out(F.relu(self.leave(y))), 4)
+
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """The inference network, BGR 0-255 -> BGR 0-255: one plain Conv2d a layer, same values.
+
+        Colour order and scale go into the first and the last convolution, where they cost nothing.
+        """
+        folded = Realtime.__new__(Realtime)
+        nn.Module.__init__(folded)
+        for name, module in self.named_children():
+            if isinstance(module, BranchedConv):
+                folded.add_module(name, module.fold())
+        folded.trunk = nn.ModuleList(conv.fold() for conv in self.trunk)  # type: ignore[operator]
+        stem, out = folded.stem, folded.out
+        stem.weight.copy_(stem.weight.flip(1) / 255)
+        out.weight.copy_(out.weight.unflatten(0, (3, 16)).flip(0).flatten(0, 1) * 255)
+        out.bias.copy_(out.bias.unflatten(0, (3, 16)).flip(0).flatten() * 255)  # type: ignore[union-attr]
+        return folded.eval()
+
+
+@torch.no_grad()
+def _icnr(conv: BranchedConv, subpixels: int) -> None:
+    """All sub-pixels of a pixel shuffle start equal: no grid at step 0 (ICNR, Aitken et al. 2017)."""
+    first = conv.direction[::subpixels]
+    conv.direction.copy_(first.repeat_interleave(subpixels, dim=0))

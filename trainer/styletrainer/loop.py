@@ -1,0 +1,334 @@
+"""The training loop: data, D step, G step, average, tick. Read ``train`` from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from styletrainer.checkpoint import load_checkpoint, load_state, load_weights, save_checkpoint
+from styletrainer.checkpoint import WEIGHTS
+from styletrainer.config import FREE_TO_CHANGE, TrainConfig, config_from_run
+from styletrainer.data import Crops, crop_batches, list_photos, read_artwork, read_picture
+from styletrainer.data import scaled, tensor_from_rgb
+from styletrainer.discriminators import PatchGAN
+from styletrainer.errors import TrainError
+from styletrainer.generators import build_generator, with_margin
+from styletrainer.losses import equivariance_loss
+from styletrainer.perceptual import load_weight_sets
+from styletrainer.recipes.hybrid import Hybrid
+from styletrainer.report import Report, write_samples
+
+
+@dataclass
+class Training:
+    """Everything that a step touches. ``generator`` and ``critic`` are wrapped by Fabric."""
+
+    config: TrainConfig
+    fabric: Fabric
+    generator: nn.Module
+    averaged: nn.Module
+    critic: nn.Module
+    optimizer: torch.optim.Optimizer
+    critic_optimizer: torch.optim.Optimizer
+    recipe: Hybrid
+    step: int = 0
+    seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "generator": _bare(self.generator).state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "critic": _bare(self.critic).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        load_state(_bare(self.generator), state["generator"], "the checkpoint")
+        load_state(self.averaged, state["averaged"], "the checkpoint")
+        load_state(_bare(self.critic), state["critic"], "the checkpoint's critic")
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    @property
+    def done(self) -> float:
+        """Share of the run that is behind us, 0-1."""
+        by_steps = self.step / self.config.steps
+        by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+        # Every process must stop at the same step, so the first one's clock counts.
+        return float(self.fabric.broadcast(max(by_steps, by_time)))
+
+
+def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
+    """Train until the steps or minutes of ``config`` are used up; returns the run folder.
+
+    A run folder with a checkpoint is continued exactly (the same weights as a run never stopped).
+
+    Raises:
+        TrainError: bad input or settings, a run of other settings in the folder, a full disk, a loss
+            that is no longer finite. The last checkpoint is kept.
+        KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint.
+    """
+    run = Path(config.run)
+    photos = list_photos(Path(config.photos))
+    artworks = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
+    training = _set_up(config, [tensor_from_rgb(a) for a in artworks])
+    fabric = training.fabric
+    _open_run(training, run, resume)
+    samples = _sample_photos(photos)
+    sheet_artwork = tensor_from_rgb(artworks[0])
+    batches = crop_batches(
+        Crops(photos, artworks, config.crop, config.seed),
+        first_step=training.step,
+        batch=config.batch,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        workers=config.workers,
+    )
+    figures = _Figures()
+    quiet = Console(quiet=True)
+    with (
+        _stop_signals() as stopping,
+        Report(run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet) as report,
+    ):
+        done = training.done
+        while done < 1:
+            began = time.monotonic()
+            photo, artwork, skipped = next(batches)
+            terms = _step(training, done, fabric.to_device(photo), fabric.to_device(artwork))
+            training.step += 1
+            training.seconds += time.monotonic() - began
+            done = training.done
+            figures.add(terms, skipped)
+            report.step(training.step, done, training.seconds * (1 / max(done, 1e-9) - 1))
+            if training.step % config.tick == 0 or done >= 1 or stopping.is_set():
+                values = figures.take(training, config.batch * fabric.world_size)
+                if fabric.is_global_zero:
+                    save_checkpoint(run, training.state(), training.averaged)
+                    report.tick(training.step, values)
+                    name = f"samples-{training.step:06d}.png"
+                    write_samples(run / name, training.averaged, samples, sheet_artwork)
+                fabric.barrier()
+            if stopping.is_set():
+                raise KeyboardInterrupt
+    return run
+
+
+def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> dict[str, Tensor]:
+    """One D step and one G step on a batch; returns the losses, detached."""
+    config, fabric, recipe = training.config, training.fabric, training.recipe
+    # All randomness of a step comes from its number, so that a resumed run repeats it.
+    torch.manual_seed(hash((config.seed, training.step, fabric.global_rank)) % 2**63)
+    factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    for optimizer, rate in (
+        (training.optimizer, config.learning_rate),
+        (training.critic_optimizer, config.critic_learning_rate),
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+    photo = photo.contiguous(memory_format=torch.channels_last)
+    terms: dict[str, Tensor] = {}
+
+    output, moved_output, shift = _generate(training, photo)
+
+    # Update the critic.
+    if config.adversarial_weight:
+        terms["critic"] = recipe.critic_loss(training.critic, artwork, output.detach())
+        training.critic_optimizer.zero_grad()
+        fabric.backward(terms["critic"])
+        training.critic_optimizer.step()
+
+    # Update the generator. The bare critic: its gradients are not wanted and must not be exchanged.
+    critic = _bare(training.critic).requires_grad_(False)
+    with fabric.autocast():
+        wanted = recipe.generator_terms(output, photo, critic)
+    if moved_output is not None:
+        wanted["equivariance"] = equivariance_loss(moved_output, output, shift)
+    total = recipe.total(wanted)
+    training.optimizer.zero_grad()
+    fabric.backward(total)
+    fabric.clip_gradients(training.generator, training.optimizer, max_norm=1.0)
+    training.optimizer.step()
+    critic.requires_grad_(True)
+
+    # Update the average.
+    _average(training.averaged, _bare(training.generator), config.ema, training.step)
+    return {"total": total.detach(), **{k: v.detach() for k, v in (terms | wanted).items()}}
+
+
+def _generate(training: Training, photo: Tensor) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
+    """Output for the photo, and for what a camera would see of it one frame later: moved, with noise."""
+    dy, dx = (int(x) for x in torch.randint(1, 8, (2,)))
+    if not training.config.equivariance_weight:
+        return with_margin(training.generator, photo).float(), None, (dy, dx)
+    moved = F.pad(photo, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
+    noisy = moved + 0.01 * torch.randn_like(photo)
+    # One pass over both: DDP allows one forward a step.
+    output, moved_output = with_margin(training.generator, torch.cat([photo, noisy])).float().chunk(2)
+    return output, moved_output, (dy, dx)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, generator: nn.Module, ema: float, step: int) -> None:
+    """Exponential average of the weights; short at first, so that the start is forgotten."""
+    decay = min(ema, (1 + step) / (10 + step))
+    ours, theirs = averaged.state_dict(), generator.state_dict()
+    for name, value in ours.items():
+        if value.is_floating_point():
+            value.lerp_(theirs[name], 1 - decay)
+        else:
+            value.copy_(theirs[name])
+
+
+def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
+    """Build the modules and optimisers, on their device and in their precision."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=world // nodes,
+        num_nodes=nodes,
+        strategy="ddp" if world > 1 else "auto",
+        precision=config.precision,  # type: ignore[arg-type]
+    )
+    if world > 1:
+        fabric.launch()
+    torch.manual_seed(config.seed)
+    generator = build_generator(config.generator, config.generator_options)
+    critic = PatchGAN(config.critic_channels, config.critic_strided)
+    averaged = build_generator(config.generator, config.generator_options)
+    averaged.load_state_dict(generator.state_dict())
+    averaged = averaged.requires_grad_(False).eval().to(fabric.device)
+    recipe = Hybrid(config, [a[None] for a in artworks], load_weight_sets([Path(p) for p in config.vgg]), _teacher(config))
+    optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, betas=(0.9, 0.99))
+    critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator, optimizer = fabric.setup(generator, optimizer)
+    critic, critic_optimizer = fabric.setup(critic, critic_optimizer)
+    return Training(
+        config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device)
+    )
+
+
+def _teacher(config: TrainConfig) -> nn.Module | None:
+    if config.teacher is None:
+        return None
+    run = Path(config.teacher)
+    theirs = config_from_run(run)
+    teacher = build_generator(theirs.generator, theirs.generator_options)
+    load_weights(teacher, run / WEIGHTS)
+    return teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _open_run(training: Training, run: Path, resume: bool) -> None:
+    """Make the run folder, or go on with the run that it holds."""
+    config = training.config
+    state = load_checkpoint(run)
+    if state is not None:
+        if not resume:
+            raise TrainError(
+                f"got: {run}, which holds a run at step {state['step']}; expected: a new folder.\n"
+                "Do this: leave --no-resume out to go on with it, or name another folder."
+            )
+        _refuse_other_settings(config, config_from_run(run), run)
+        training.load(state)
+    if training.fabric.is_global_zero:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            config.save(run / "config.json")
+        except OSError as error:
+            raise TrainError(f"got: {error}; expected: a run folder that can be written.") from error
+    training.fabric.barrier()
+
+
+def _refuse_other_settings(config: TrainConfig, before: TrainConfig, run: Path) -> None:
+    changed = [
+        f"{name}: {old!r} in the run, {new!r} now"
+        for name, old in vars(before).items()
+        if name not in FREE_TO_CHANGE and (new := getattr(config, name)) != old
+    ]
+    if changed:
+        listed = "\n  ".join(changed)
+        raise TrainError(
+            f"{run} holds a run of other settings:\n  {listed}\n"
+            "Do this: give the same settings to go on, or name another folder."
+        )
+
+
+def _sample_photos(photos: list[Path], count: int = 4, side: int = 256) -> list[Tensor]:
+    """The same few photos at every tick: centre squares (3, side, side), spread over the folder."""
+    samples: list[Tensor] = []
+    for path in photos[:: max(len(photos) // count, 1)]:
+        picture = read_picture(path)
+        if picture is not None and len(samples) < count:
+            picture = scaled(picture, side)
+            y, x = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+            samples.append(tensor_from_rgb(picture[y : y + side, x : x + side]))
+    return samples
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    """The module inside Fabric's (and DDP's) wrappers."""
+    inner: nn.Module = getattr(module, "module", module)
+    return inner
+
+
+class _Figures:
+    """Mean losses since the last tick, summed on the device: no synchronisation in between."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count, self.skipped, self.seconds = 0, 0, 0.0
+
+    def add(self, terms: dict[str, Tensor], skipped: int) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.count += 1
+        self.skipped += skipped
+
+    def take(self, training: Training, images_a_step: int) -> dict[str, float]:
+        """Means since the last call. Raises TrainError where one is not finite: nothing is saved then."""
+        values = {name: float(total) / self.count for name, total in self.sums.items()}
+        if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise TrainError(
+                f"got: loss {', '.join(bad)} is not finite before step {training.step}; the checkpoint from before is kept.\n"
+                "Do this: lower learning_rate, or train with precision 32-true."
+            )
+        elapsed = training.seconds - self.seconds
+        values["images_per_second"] = self.count * images_a_step / max(elapsed, 1e-9)
+        values["skipped_photos"] = float(self.skipped)
+        self.sums, self.count, self.seconds = {}, 0, training.seconds
+        return values
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that a run stops between two steps."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

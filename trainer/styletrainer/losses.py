@@ -1,0 +1,94 @@
+"""Losses, in units of their targets: 1.0 means as far from the target as a blank is.
+
+Pictures are RGB float (N, 3, H, W), 0-1; activations (N, C, H, W).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Adversarial = Literal["bce", "lsgan", "hinge"]
+_EPSILON = 1e-12
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrix F F^T / (C H W): (N, C, H, W) -> (N, C, C), float32 (Gatys et al. 2016)."""
+    n, c, h, w = features.shape
+    # Sums over a whole picture lose too much in bf16.
+    flat = features.float().reshape(n, c, h * w)
+    return flat @ flat.transpose(1, 2) / (c * h * w)
+
+
+def content_loss(output: Tensor, photo: Tensor) -> Tensor:
+    """Mean squared distance of activations over the photo's own mean square (Johnson et al. 2016).
+
+    Each picture is normalised by itself, so that a batch split over processes gives the same gradient.
+    """
+    output, photo = output.float(), photo.float()
+    distance = (output - photo).square().mean(dim=(1, 2, 3))
+    return (distance / (photo.square().mean(dim=(1, 2, 3)) + _EPSILON)).mean()
+
+
+def style_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance of Gram matrices over the artwork's own mean square.
+
+    ``output`` (N, C, H, W) activations, ``target`` (1, C, C) the artwork's Gram matrix.
+    """
+    return (gram(output) - target).square().mean() / (target.square().mean() + _EPSILON)
+
+
+def total_variation(picture: Tensor) -> Tensor:
+    """Mean squared difference of neighbours, both axes."""
+    down = (picture[:, :, 1:] - picture[:, :, :-1]).square().mean()
+    right = (picture[:, :, :, 1:] - picture[:, :, :, :-1]).square().mean()
+    return down + right
+
+
+def grid_loss(picture: Tensor, period: int = 8, window: int = 4) -> Tensor:
+    """Energy of what repeats every ``period`` pixels, over the energy of all detail.
+
+    The picture's detail (minus its local mean) is averaged over ``window`` x ``window`` neighbouring cells,
+    phase by phase: texture that follows the photo averages out, a stamp in every cell stays.
+    """
+    detail = picture - F.avg_pool2d(F.pad(picture, (4, 4, 4, 4), mode="replicate"), 9, 1)
+    energy = detail.square().mean(dim=(1, 2, 3)) + 1e-4
+    height, width = (side // period * period for side in detail.shape[2:])
+    phases = F.pixel_unshuffle(detail[:, :, :height, :width], period)
+    return (F.avg_pool2d(phases, window, 1).square().mean(dim=(1, 2, 3)) / energy).mean()
+
+
+def critic_loss(real: Tensor, fake: Tensor, kind: Adversarial) -> Tensor:
+    """Loss of the discriminator on patch logits, any shape; patches are averaged.
+
+    bce: Goodfellow et al. 2014; lsgan: Mao et al. 2017; hinge: Lim & Ye 2017.
+    """
+    real, fake = real.float(), fake.float()
+    if kind == "bce":
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    if kind == "lsgan":
+        return ((real - 1).square().mean() + fake.square().mean()) / 2
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def fooling_loss(fake: Tensor, kind: Adversarial) -> Tensor:
+    """Adversarial loss of the generator on patch logits of its output (non-saturating for bce)."""
+    fake = fake.float()
+    if kind == "bce":
+        return F.softplus(-fake).mean()
+    if kind == "lsgan":
+        return (fake - 1).square().mean() / 2
+    return -fake.mean()
+
+
+def equivariance_loss(shifted_output: Tensor, output: Tensor, shift: tuple[int, int]) -> Tensor:
+    """Squared change of the style when the photo moves by ``shift`` (dy, dx) pixels, both 1 or more.
+
+    ``shifted_output`` is G of the photo rolled by ``shift``; away from the border it should be the rolled
+    output. Patterns locked to the pixel grid, and flicker, are exactly what breaks this.
+    """
+    dy, dx = shift
+    return F.mse_loss(shifted_output[:, :, dy:, dx:], output[:, :, :-dy, :-dx])
+

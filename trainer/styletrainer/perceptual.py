@@ -1,0 +1,169 @@
+"""Perceptual networks: VGG-19 by layer name, and its slim stand-in for the deep layers.
+
+Layer names are ``reluB_N``, block B and convolution N (Simonyan & Zisserman 2014). Input is RGB float
+(N, 3, H, W), 0-1; the ImageNet statistics are applied inside.
+
+Weights come from safetensors files (``--vgg``, or the environment variable STYLESDK_VGG, several paths
+joined by the system's path separator), or, when none is given, from PyTorch's own URL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from styletrainer.errors import TrainError
+
+ENVIRONMENT = "STYLESDK_VGG"
+# The eight hexadecimal digits are the start of the file's SHA-256, which torch.hub checks.
+URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+
+BLOCKS = (2, 2, 4, 4, 4)  # convolutions per block
+NAMES = tuple(f"{b}_{n}" for b, count in enumerate(BLOCKS, 1) for n in range(1, count + 1))
+Weights = dict[str, Tensor]
+
+
+def _feature_index(name: str) -> int:
+    """Index of convolution ``B_N`` in torchvision's ``vgg19().features``."""
+    block, number = map(int, name.split("_"))
+    return sum(2 * count + 1 for count in BLOCKS[: block - 1]) + 2 * (number - 1)
+
+
+class VGG19(nn.Module):
+    """VGG-19 up to the deepest convolution that ``weights`` hold, frozen."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.convs = nn.ParameterDict()
+        for name in NAMES:
+            key = f"features.{_feature_index(name)}"
+            if f"{key}.weight" not in weights:
+                break
+            self.convs[f"w{name}"] = weights[f"{key}.weight"]
+            self.convs[f"b{name}"] = weights[f"{key}.bias"]
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.layers = [f"relu{name}" for name in NAMES if f"w{name}" in self.convs]
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """RGB (N, 3, H, W), 0-1 -> activations (N, C, H', W') of ``layers``."""
+        x = (x - self.mean) / self.std
+        found: dict[str, Tensor] = {}
+        for layer in self.layers[: max(map(self.layers.index, layers)) + 1]:
+            name = layer.removeprefix("relu")
+            if name.endswith("_1") and name != "1_1":
+                x = F.max_pool2d(x, 2)
+            x = F.relu(F.conv2d(x, self.convs[f"w{name}"], self.convs[f"b{name}"], padding=1))
+            if layer in layers:
+                found[layer] = x
+        return found
+
+
+class SlimVGG19(nn.Module):
+    """VGG-19 with a sixteenth of the weights (Wang et al., Collaborative Distillation, 2020), frozen.
+
+    ``reluB_1`` is the slim activation, projected to the full network's channels.
+    """
+
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.weights = nn.ParameterDict({k.replace(".", "_"): v for k, v in weights.items()})
+        self.requires_grad_(False)
+
+    def _conv(self, x: Tensor, name: str) -> Tensor:
+        weight = self.weights[f"{name}_weight"]
+        if weight.shape[-1] == 3:
+            x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return F.relu(F.conv2d(x, weight, self.weights[f"{name}_bias"]))
+
+    def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """RGB (N, 3, H, W), 0-1 -> estimated activations of ``layers``."""
+        found: dict[str, Tensor] = {}
+        for name in NAMES:
+            if name.endswith("_1") and name != "1_1":
+                x = F.max_pool2d(x, 2)
+            x = self._conv(x, f"conv{name}")
+            if f"relu{name}" in layers:
+                found[f"relu{name}"] = self._conv(x, f"proj{name}")
+            if len(found) == len(layers):
+                break
+        return found
+
+
+class Perceptual(nn.Module):
+    """Activations by layer name, each from the full network where it has the layer, else the slim."""
+
+    def __init__(self, layers: Iterable[str], weight_sets: Sequence[Weights]) -> None:
+        super().__init__()
+        full = next((w for w in weight_sets if "features.0.weight" in w), None)
+        slim = next((w for w in weight_sets if "proj1_1.weight" in w), None)
+        self.full = VGG19(full) if full is not None else None
+        self.slim = SlimVGG19(slim) if slim is not None else None
+        have_full = self.full.layers if self.full else []
+        have_slim = self.slim.layers if self.slim else ()
+        self.full_layers = [x for x in dict.fromkeys(layers) if x in have_full]
+        self.slim_layers = [x for x in dict.fromkeys(layers) if x not in have_full]
+        if missing := [x for x in self.slim_layers if x not in have_slim]:
+            deepest = have_full[-1] if have_full else "no layer"
+            raise TrainError(
+                f"got: perceptual weights up to {deepest}; expected: {', '.join(missing)}.\n"
+                "Do this: give --vgg a deeper VGG-19 file, or leave --vgg out to download it, "
+                "or leave those layers out of the loss."
+            )
+
+    def forward(self, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """RGB (N, 3, H, W), 0-1 -> {layer: activation (N, C, H', W')}, of all layers or of some."""
+        wanted = self.full_layers + self.slim_layers if layers is None else set(layers)
+        full = [layer for layer in self.full_layers if layer in wanted]
+        slim = [layer for layer in self.slim_layers if layer in wanted]
+        found: dict[str, Tensor] = {}
+        if self.full is not None and full:
+            found |= self.full(x, full)
+        if self.slim is not None and slim:
+            found |= self.slim(x, slim)
+        return found
+
+
+def load_weight_sets(paths: Sequence[Path] = ()) -> list[Weights]:
+    """Weights of every file in ``paths``, else of STYLESDK_VGG, else PyTorch's own file.
+
+    Beside a VGG-19 file that stops early, other perceptual files of its folder are read too, so that
+    a slim network there serves the deeper layers.
+    """
+    if not paths and os.environ.get(ENVIRONMENT):
+        paths = [Path(p) for p in os.environ[ENVIRONMENT].split(os.pathsep) if p]
+    if not paths:
+        return [torch.hub.load_state_dict_from_url(URL, check_hash=True, weights_only=True)]
+    weight_sets = [_load(path) for path in paths]
+    if not any("features.34.weight" in w or "proj1_1.weight" in w for w in weight_sets):
+        beside = {s for p in paths for s in p.parent.glob("*.safetensors")} - set(paths)
+        weight_sets += [w for w in map(_load, sorted(beside)) if "proj1_1.weight" in w]
+    return weight_sets
+
+
+def _load(path: Path) -> Weights:
+    if not path.is_file():
+        raise TrainError(
+            f"got: no file at {path}; expected: VGG-19 weights (.safetensors or .pth).\n"
+            "Do this: give --vgg an existing file, or leave it out to download the weights."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
+        return weights
+    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise TrainError(
+            f"got: {path}, which does not read as weights ({error}).\n"
+            "Do this: download it again; .safetensors or torchvision's vgg19 .pth are expected."
+        ) from error

@@ -1,0 +1,1 @@
+"""Recipes: one file a system, read top to bottom, no inheritance."""

@@ -1,0 +1,114 @@
+"""Hybrid GAN stylizer: content + Gram style + PatchGAN + total variation.
+
+Content and style losses as in Gatys et al. 2016 and Johnson et al. 2016, the critic as in Isola et al.
+2017. Beyond them, what a small network needs to draw strokes instead of stamps: Gram matrices on a
+Gaussian pyramid of shallow layers instead of heavy deep ones, a penalty on what is locked to the pixel grid,
+a penalty on style that does not move with the photo, and, when given, a teacher whose pictures are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from styletrainer import losses
+from styletrainer.config import TrainConfig
+from styletrainer.generators import with_margin
+from styletrainer.perceptual import Perceptual, Weights
+
+Terms = dict[str, Tensor]
+TEACHER_LAYERS = ("relu1_2", "relu2_2")
+
+
+class Hybrid(nn.Module):
+    """The losses of one run. Pictures are RGB float (N, 3, H, W), 0-1.
+
+    Args:
+        config: weights and layers.
+        artworks: RGB float (1, 3, H, W) each, of one style; their Gram matrices are averaged.
+        weight_sets: of the perceptual networks.
+        teacher: generator whose pictures are followed, or None.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        artworks: Sequence[Tensor],
+        weight_sets: Sequence[Weights],
+        teacher: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        layers = [*config.content_layers, *config.style_layers]
+        layers += TEACHER_LAYERS if teacher is not None else ()
+        self.perceptual = Perceptual(layers, weight_sets)
+        self.perceptual.to(memory_format=torch.channels_last)
+        self.teacher = teacher
+        with torch.no_grad():
+            per_artwork = [self._grams(artwork) for artwork in artworks]
+        for key in per_artwork[0]:
+            mean = torch.stack([grams[key] for grams in per_artwork]).mean(0)
+            self.register_buffer(key, mean)
+        self.requires_grad_(False)
+
+    def _grams(self, artwork: Tensor) -> Terms:
+        found = {}
+        for octave in range(self.config.style_octaves):
+            for layer, features in self.perceptual(artwork, self.config.style_layers).items():
+                found[f"gram{octave}_{layer}"] = losses.gram(features)
+            artwork = F.avg_pool2d(artwork, 2)
+        return found
+
+    def critic_loss(self, critic: nn.Module, real: Tensor, output: Tensor) -> Tensor:
+        """What the critic minimises on artwork crops and the generator's detached output."""
+        return losses.critic_loss(critic(real), critic(output), self.config.adversarial)  # type: ignore[arg-type]
+
+    def generator_terms(self, output: Tensor, photo: Tensor, critic: nn.Module) -> Terms:
+        """Unweighted losses of the generator's ``output`` for ``photo``."""
+        config = self.config
+        features = self.perceptual(output)
+        with torch.no_grad():
+            wanted = self.perceptual(photo, config.content_layers)
+        content = sum(
+            weight * losses.content_loss(features[layer], wanted[layer])
+            for layer, weight in config.content_layers.items()
+        )
+        terms: Terms = {"content": torch.as_tensor(content), "style": self._style(output, features)}
+        if config.adversarial_weight:
+            terms["adversarial"] = losses.fooling_loss(critic(output), config.adversarial)  # type: ignore[arg-type]
+        terms["tv"] = losses.total_variation(output)
+        if config.grid_weight:
+            terms["grid"] = losses.grid_loss(output)
+        if self.teacher is not None:
+            terms["teacher"] = self._teacher_distance(output, features, photo)
+        return terms
+
+    def _style(self, output: Tensor, features: Terms) -> Tensor:
+        total = output.new_zeros((), dtype=torch.float32)
+        for octave in range(self.config.style_octaves):
+            if octave:
+                output = F.avg_pool2d(output, 2)
+                features = self.perceptual(output, self.config.style_layers)
+            for layer, weight in self.config.style_layers.items():
+                target = self.get_buffer(f"gram{octave}_{layer}")
+                total = total + weight * 0.5**octave * losses.style_loss(features[layer], target)
+        return total
+
+    def _teacher_distance(self, output: Tensor, features: Terms, photo: Tensor) -> Tensor:
+        """L1 plus activation distance to the teacher's picture (knowledge distillation, Hinton et al. 2015)."""
+        assert self.teacher is not None
+        with torch.no_grad():
+            picture = with_margin(self.teacher, photo).clamp(0, 1)
+            wanted = self.perceptual(picture, TEACHER_LAYERS)
+        distance = 4 * F.l1_loss(output, picture.float())
+        for layer in TEACHER_LAYERS:
+            distance = distance + losses.content_loss(features[layer], wanted[layer])
+        return distance
+
+    def total(self, terms: Terms) -> Tensor:
+        """Weighted sum; a term's weight is the setting ``<term>_weight``."""
+        weighted = [getattr(self.config, f"{name}_weight") * term for name, term in terms.items()]
+        return torch.stack(weighted).sum()

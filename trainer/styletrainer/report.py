@@ -1,0 +1,103 @@
+"""What a run tells while it goes: progress line, stats.jsonl, TensorBoard, and a sheet of samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from styletrainer.checkpoint import write_atomically
+from styletrainer.data import rgb_from_tensor
+from styletrainer.generators import with_margin
+
+STATS = "stats.jsonl"
+
+
+class Report:
+    """Progress of one run, from ``first_step`` on; figures after it, of a life cut short, are dropped."""
+
+    def __init__(self, run: Path, first_step: int, writes: bool, console: Console) -> None:
+        self.run, self.console = run, console
+        self.board: SummaryWriter | None = None
+        if writes:  # one process of several
+            self._drop_after(first_step)
+            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[left]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self.task = self.progress.add_task("training", total=1.0, left="")
+
+    def __enter__(self) -> Report:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+        if self.board is not None:
+            self.board.close()
+
+    def step(self, step: int, done: float, seconds_left: float) -> None:
+        """Move the progress bar: ``done`` is the share of the run, 0-1."""
+        minutes, seconds = divmod(int(seconds_left), 60)
+        left = f"{minutes}:{seconds:02d} left"
+        self.progress.update(self.task, description=f"step {step}", completed=done, left=left)
+
+    def tick(self, step: int, figures: dict[str, float]) -> None:
+        """One status line, one line of stats.jsonl, one point a figure in TensorBoard."""
+        with open(self.run / STATS, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+        for name, value in figures.items():
+            assert self.board is not None
+            self.board.add_scalar(name, value, step)
+        shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        self.console.print(f"step {step}  {shown}", highlight=False)
+
+    def _drop_after(self, step: int) -> None:
+        path = self.run / STATS
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """Step of a stats line; a line cut short by a kill counts as after everything."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return float("inf")
+
+
+@torch.no_grad()
+def write_samples(
+    path: Path, generator: nn.Module, photos: Sequence[Tensor], artwork: Tensor
+) -> None:
+    """Sheet of photos above, styled below, the artwork at the left; photos (3, H, W), 0-1, equal sizes."""
+    height, width = photos[0].shape[1:]
+    styled = with_margin(generator, torch.stack(list(photos)))
+    above = [rgb_from_tensor(photo) for photo in photos]
+    below = [rgb_from_tensor(picture) for picture in styled]
+    thumb = cv2.resize(rgb_from_tensor(artwork), (width, height), interpolation=cv2.INTER_AREA)
+    rows = [np.hstack([thumb, *above]), np.hstack([np.full_like(thumb, 255), *below])]
+    bgr = np.vstack(rows)[:, :, ::-1]
+    ok, png = cv2.imencode(".png", bgr)
+    if ok:
+        write_atomically(path, lambda temporary: temporary.write_bytes(png.tobytes()) and None)
