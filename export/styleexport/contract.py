@@ -28,10 +28,9 @@ class FrameContract(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
-        self.dtype = next(generator.parameters()).dtype
 
     def forward(self, frame: Tensor, strength: Tensor) -> Tensor:
-        photo = frame.to(self.dtype).permute(0, 3, 1, 2)
+        photo = frame.to(torch.float32).permute(0, 3, 1, 2)
         styled = with_margin(self.generator, photo)
-        blend = photo + strength.to(self.dtype) * (styled - photo)
+        blend = photo + strength * (styled - photo)
         return blend.clamp(0, 255).round().permute(0, 2, 3, 1).to(torch.uint8)

@@ -34,11 +34,11 @@ class TrainConfig:
     minutes: float | None = None  # stop after this much training time
     batch: int = 4  # crops a step and process
     crop: int = 192  # pixels, square training crops
-    artwork_size: int = 320  # pixels, short side of the artwork: sets the size of the strokes
+    artwork_size: int = 384  # pixels, short side of the artwork: sets the size of the strokes
     learning_rate: float = 1e-3  # Adam, cosine to zero
     critic_learning_rate: float = 1e-4
     content_weight: float = 1.0
-    style_weight: float = 1.0
+    style_weight: float = 0.7
     adversarial_weight: float = 0.1
     tv_weight: float = 0.3
     grid_weight: float = 1.0
@@ -46,9 +46,9 @@ class TrainConfig:
     teacher_weight: float = 2.0  # on the distance to the teacher's picture, when there is one
     content_layers: Layers = field(default_factory=lambda: {"relu2_2": 0.3, "relu3_3": 1.0})
     style_layers: Layers = field(
-        default_factory=lambda: {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_1": 1.0, "relu4_1": 0.3}
+        default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0}
     )
-    style_octaves: int = 2  # Gram matrices of the picture and of its halves, each half as heavy
+    style_octaves: int = 3  # Gram matrices of the picture, of its half, of its quarter
     adversarial: str = "hinge"  # bce, lsgan, hinge
     critic_channels: int = 64
     critic_strided: int = 3  # 3: 70x70 patches, 2: 34x34

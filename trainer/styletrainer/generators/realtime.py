@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 Size = Literal["nano", "small", "base"]
 
-# size -> channels at 1/4, channels at 1/8, 3x3 convolutions at 1/8
-SIZES: dict[str, tuple[int, int, int]] = {
-    "nano": (16, 32, 8),
-    "small": (32, 64, 12),
-    "base": (48, 96, 14),
+# size -> channels at 1/4, channels at 1/8, 3x3 convolutions at 1/8, 3x3 convolutions at 1/4 after them
+SIZES: dict[str, tuple[int, int, int, int]] = {
+    "nano": (16, 32, 8, 1),
+    "small": (32, 48, 12, 3),
+    "base": (48, 96, 14, 3),
 }
 
 
@@ -80,8 +80,8 @@ class Realtime(nn.Module):
     """Strided stem, a residual trunk at 1/8 with a skip at 1/4, one shuffle back to full size.
 
     The stem is space-to-depth 4 and its convolution in one (8x8, stride 4), which every runtime does
-    faster than the two. The tail has two 3x3 convolutions after the last up-step, so that each output
-    pixel depends on neighbouring cells.
+    faster than the two. Several 3x3 convolutions follow the last up-step, so that each output pixel
+    depends on neighbouring cells.
 
     Args:
         size: ``nano``, ``small`` or ``base``; see ``SIZES``.
@@ -92,7 +92,7 @@ class Realtime(nn.Module):
 
     def __init__(self, size: Size = "small") -> None:
         super().__init__()
-        width, deep, depth = SIZES[size]
+        width, deep, depth, tail = SIZES[size]
         self.stem = BranchedConv(3, width, 8, 4)
         self.enter = BranchedConv(width, width, residual=True, gain=0.5)
         self.down = BranchedConv(width, deep, 4, 2)
@@ -100,7 +100,9 @@ class Realtime(nn.Module):
             BranchedConv(deep, deep, residual=True, gain=depth**-0.5) for _ in range(depth)
         )
         self.up = BranchedConv(deep, 4 * width, 1, gain=0.5)
-        self.leave = BranchedConv(width, width, residual=True, gain=0.5)
+        self.leave = nn.ModuleList(
+            BranchedConv(width, width, residual=True, gain=0.5) for _ in range(tail)
+        )
         self.out = BranchedConv(width, 48, gain=0.2)
         _icnr(self.up, 4)
         _icnr(self.out, 16)
@@ -114,7 +116,9 @@ class Realtime(nn.Module):
         for conv in self.trunk:
             y = F.relu(conv(y))
         y = F.relu(F.pixel_shuffle(self.up(y), 2) + skip)
-        return F.pixel_shuffle(self.out(F.relu(self.leave(y))), 4)
+        for conv in self.leave:
+            y = F.relu(conv(y))
+        return F.pixel_shuffle(self.out(y), 4)
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
@@ -127,7 +131,8 @@ class Realtime(nn.Module):
         for name, module in self.named_children():
             if isinstance(module, BranchedConv):
                 folded.add_module(name, module.fold())
-        folded.trunk = nn.ModuleList(conv.fold() for conv in self.trunk)  # type: ignore[operator]
+            elif isinstance(module, nn.ModuleList):
+                folded.add_module(name, nn.ModuleList(conv.fold() for conv in module))  # type: ignore[operator]
         stem, out = folded.stem, folded.out
         stem.weight.copy_(stem.weight.flip(1) / 255)
         out.weight.copy_(out.weight.unflatten(0, (3, 16)).flip(0).flatten(0, 1) * 255)

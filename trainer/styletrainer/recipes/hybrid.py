@@ -94,7 +94,7 @@ class Hybrid(nn.Module):
                 features = self.perceptual(output, self.config.style_layers)
             for layer, weight in self.config.style_layers.items():
                 target = self.get_buffer(f"gram{octave}_{layer}")
-                total = total + weight * 0.5**octave * losses.style_loss(features[layer], target)
+                total = total + weight * losses.style_loss(features[layer], target)
         return total
 
     def _teacher_distance(self, output: Tensor, features: Terms, photo: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""`stylesdk export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from styleexport.errors import ExportError
+from stylesdk.cli import parse_size
+from stylesdk.styles import resolve
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run; for engines also an ONNX file or a bundled style.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
+    name: Annotated[str | None, typer.Option(help="Name of the style. Default: the artwork's.")] = None,
+    format: Annotated[str, typer.Option(help="onnx or engine (a TensorRT plan).")] = "onnx",  # noqa: A002
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, fp16. Default: both for onnx, fp16 for engine.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH.")] = "1280x720",
+    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Photographs to verify on.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "Apache-2.0",
+) -> None:
+    """Export RUN to verified ONNX files, or to a TensorRT plan for one size."""
+    precisions = precision or (["fp32", "fp16"] if format == "onnx" else ["fp16"])
+    if bad := [p for p in precisions if p not in ("fp32", "fp16")]:
+        raise ExportError(f"got: --precision {bad[0]}; expected: fp32 or fp16")
+    if format not in ("onnx", "engine"):
+        raise ExportError(f"got: --format {format}; expected: onnx or engine")
+    if (run / "config.json").is_file():
+        models = _onnx(run, output, name, precisions, licence, photos)
+    elif format == "engine":
+        models = [_model(run, output, precisions[0], photos)]
+    else:
+        raise ExportError(
+            f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`"
+        )
+    if format == "engine":
+        for model in models:
+            _engine(model, output, size, flavour)
+
+
+def _model(model: Path, output: Path, precision: str, photos: Path | None) -> Path:
+    """The ONNX file of a path or of a bundled style, in ``precision``."""
+    from styleexport.export import fp16_model
+
+    path = resolve(model)
+    return fp16_model(path, output, photos) if precision == "fp16" else path
+
+
+def _onnx(
+    run: Path, output: Path, name: str | None, precisions: list[str], licence: str, photos: Path | None
+) -> list[Path]:
+    from styleexport.export import export_onnx  # torch takes seconds to import
+
+    written = export_onnx(
+        run,
+        output,
+        name=name,
+        precisions=precisions,
+        licence=licence,
+        photos=photos,
+    )
+    for path, difference in written.items():
+        console.print(
+            f"{path}  {path.stat().st_size / 1e6:.2f} MB  differs from torch by at most {difference.max:.0f}, "
+            f"{difference.mean:.4f} on average, of 255, over {difference.frames} frames",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return list(written)
+
+
+def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
+    from styleexport.engine_from_onnx import engine_from_onnx
+
+    sizes = [parse_size(part) for part in size.split(":")]
+    if len(sizes) not in (1, 3):
+        raise ExportError(f"got: --size {size}; expected: WxH, or MIN:OPT:MAX, each WxH")
+    least, usual, most = sizes if len(sizes) == 3 else sizes * 3
+    label = "-".join(dict.fromkeys(f"{width}x{height}" for height, width in (least, most)))
+    plan = output / f"{model.stem}.{label}.plan"
+    output.mkdir(parents=True, exist_ok=True)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"building {plan.name}", total=1.0)
+        manifest = engine_from_onnx(
+            model,
+            plan,
+            min_size=least,
+            opt_size=usual,
+            max_size=most,
+            flavour=flavour,
+            progress=lambda phase, done: progress.update(task, description=phase, completed=done),
+        )
+    assert manifest.engine is not None
+    built = f"{manifest.engine.flavour} {manifest.engine.version}, {manifest.engine.gpu or 'portable'}"
+    console.print(f"{plan}  {plan.stat().st_size / 1e6:.2f} MB  {manifest.precision}  {built}", highlight=False, soft_wrap=True)

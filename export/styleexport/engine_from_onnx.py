@@ -1,0 +1,228 @@
+"""TensorRT plan from an ONNX file in the frame contract, with its sidecar.
+
+TensorRT for RTX builds on any machine, without a GPU; TensorRT builds on the GPU that the plan is for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stylesdk.backends.tensorrt import EXTRAS, collecting_logger, import_flavour
+from stylesdk.gpu.device import cuda_usable, open_device
+from stylesdk.manifest import Engine, Manifest, read_model_file
+from stylesdk.onnx_file import manifest_from_onnx
+
+from styleexport.errors import ExportError
+
+Size = tuple[int, int]  # height, width in pixels
+Progress = Callable[[str, float], None]  # phase of the build, share of it that is done
+_SMALLEST = 16  # pixels a side
+
+
+def engine_from_onnx(
+    onnx_path: Path,
+    plan_path: Path,
+    *,
+    min_size: Size,
+    opt_size: Size,
+    max_size: Size,
+    flavour: str | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Build ``plan_path`` and its sidecar ``plan_path`` + ``.json`` from an ONNX file of any precision.
+
+    Nothing is left half-written: where the build fails, an older plan and its sidecar stay as they are.
+
+    Args:
+        onnx_path: an ONNX file with a stylesdk manifest.
+        plan_path: where to write the plan; its folder must exist.
+        min_size: smallest (height, width) in pixels of a frame, 16 and more.
+        opt_size: the size that the plan is made fast for.
+        max_size: the largest; all three equal for a fixed-size plan.
+        flavour: ``tensorrt`` or ``tensorrt_rtx``; None for ``tensorrt`` where it and a GPU are there, else
+            ``tensorrt_rtx``.
+        progress: called with the name of a phase and the share of it that is done, 0-1.
+
+    Returns:
+        The sidecar's manifest: with the plan's SHA-256, sizes, and what it was built with and for.
+
+    Raises:
+        ExportError: bad sizes or flavour, a graph that TensorRT refuses, a failed build, a folder that
+            cannot be written.
+        ModelFileError: a missing, damaged or foreign ONNX file.
+        MissingExtraError: TensorRT (or, on a GPU, pycuda) is not installed.
+        DeviceError: the GPU cannot be opened.
+    """
+    _check_sizes(min_size, opt_size, max_size)
+    if not plan_path.parent.is_dir():
+        raise ExportError(
+            f"got: no folder {plan_path.parent}; expected: the folder of the plan.\nDo this: make it."
+        )
+    data = read_model_file(onnx_path)
+    manifest = manifest_from_onnx(data, str(onnx_path))
+    flavour = flavour or _best_flavour()
+    _check_flavour(flavour)
+    trt = import_flavour(flavour)
+    engine = _engine(flavour, trt.__version__)
+    plan = _build(trt, data, onnx_path, (min_size, opt_size, max_size), progress)
+    manifest = dataclasses.replace(
+        manifest,
+        sha256=hashlib.sha256(plan).hexdigest(),
+        min_size=min_size,
+        opt_size=opt_size,
+        max_size=max_size,
+        engine=engine,
+    )
+    _write(plan_path, plan, manifest)
+    return manifest
+
+
+def _check_sizes(low: Size, opt: Size, high: Size) -> None:
+    ordered = all(_SMALLEST <= a <= b <= c for a, b, c in zip(low, opt, high, strict=True))
+    if not ordered:
+        raise ExportError(
+            f"got: sizes (height, width) min {low}, opt {opt}, max {high}; "
+            f"expected: {_SMALLEST} <= min <= opt <= max on both axes.\n"
+            "Do this: give one --size WxH, or three in order."
+        )
+
+
+def _best_flavour() -> str:
+    # The driver is asked first: importing tensorrt without one may crash the process.
+    if not cuda_usable() and importlib.util.find_spec("tensorrt"):
+        return "tensorrt"
+    return "tensorrt_rtx"
+
+
+def _check_flavour(flavour: str) -> None:
+    if flavour not in EXTRAS:
+        raise ExportError(f"got: flavour {flavour!r}; expected: {' or '.join(EXTRAS)}.")
+    if flavour == "tensorrt" and (reason := cuda_usable()):
+        raise ExportError(
+            f"got: {reason}; expected: a GPU, on which tensorrt builds.\n"
+            "Do this: build with flavour tensorrt_rtx, or on the machine that will run the plan."
+        )
+
+
+def _engine(flavour: str, version: str) -> Engine:
+    """What goes into the sidecar. An RTX plan is portable wherever it is built; a TensorRT plan never is."""
+    if flavour == "tensorrt_rtx":
+        return Engine(flavour, version)
+    device = open_device()
+    try:
+        return Engine(flavour, version, device.name, device.compute_capability, device.driver)
+    finally:
+        device.close()
+
+
+def _build(
+    trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], progress: Progress | None
+) -> bytes:
+    logger = collecting_logger(trt)
+    try:
+        builder = trt.Builder(logger)
+    except TypeError as error:  # what the bindings make of a null pointer
+        raise ExportError(
+            f"got: TensorRT does not start ({logger.last_error()}); expected: a builder."
+        ) from error
+    network = builder.create_network(_network_flags(trt))
+    _parse(trt, network, logger, data, path)
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    profile.set_shape("frame", *((1, height, width, 3) for height, width in sizes))
+    if config.add_optimization_profile(profile) < 0:
+        raise ExportError(f"got: sizes {sizes}, which TensorRT refuses ({logger.last_error()}).")
+    monitor = None
+    if progress and hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
+        monitor = config.progress_monitor = _monitor(trt, progress)
+    plan = builder.build_serialized_network(network, config)
+    if monitor and monitor.failure:
+        raise monitor.failure
+    if plan is None:
+        raise ExportError(
+            f"got: {path}, which TensorRT {trt.__version__} cannot build: {logger.last_error()}\n"
+            "Do this: check the size, the graphics memory and the precision; fp16 builds everywhere."
+        )
+    return bytes(plan)
+
+
+def _network_flags(trt: Any) -> int:
+    """Precision is in the graph. The flag's number differs between majors; newer ones know nothing else."""
+    flags = trt.NetworkDefinitionCreationFlag
+    return 1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0
+
+
+def _parse(trt: Any, network: Any, logger: Any, data: bytes, path: Path) -> None:
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(data):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        told = [f"  node {e.node_name() or '?'} ({e.node_operator() or '?'}): {e.desc()}" for e in errors]
+        raise ExportError(
+            f"got: {path}, which TensorRT {trt.__version__} cannot read:\n"
+            + "\n".join(told or [f"  {logger.last_error()}"])
+            + "\nexpected: operators and types that TensorRT knows.\n"
+            "Do this: replace that operator in the generator, or run the ONNX file on onnxruntime."
+        )
+    names = [network.get_input(index).name for index in range(network.num_inputs)]
+    if "frame" not in names:
+        raise ExportError(f"got: {path} with the inputs {names}; expected: frame and strength.")
+
+
+def _monitor(trt: Any, progress: Progress) -> Any:
+    """Reports the build's steps. An exception must not pass through TensorRT: it is kept, the build ends."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.failure: BaseException | None = None
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+            self.steps[phase_name] = num_steps
+            self._report(phase_name, 0.0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return self._report(phase_name, (step + 1) / max(self.steps.get(phase_name, 1), step + 1))
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._report(phase_name, 1.0)
+
+        def _report(self, phase: str, done: float) -> bool:
+            try:
+                progress(phase, done)
+            except BaseException as error:  # noqa: BLE001  # Ctrl-C too; raised again after the build
+                self.failure = self.failure or error
+            return self.failure is None
+
+    return Monitor()
+
+
+def _write(path: Path, plan: bytes, manifest: Manifest) -> None:
+    """Plan and sidecar, each under a temporary name first, so that neither is ever half there."""
+    sidecar = path.with_name(path.name + ".json")
+    new_plan, new_sidecar = (p.with_name(f".{p.name}.{os.getpid()}.part") for p in (path, sidecar))
+    try:
+        _write_through(new_plan, plan)
+        _write_through(new_sidecar, manifest.to_json().encode())
+        # An old sidecar must never lie beside a new plan, not even for a moment.
+        sidecar.unlink(missing_ok=True)
+        new_plan.replace(path)
+        new_sidecar.replace(sidecar)
+    except OSError as error:
+        raise ExportError(f"got: {error}; expected: room for {path} and the right to write it.") from error
+    finally:
+        new_plan.unlink(missing_ok=True)
+        new_sidecar.unlink(missing_ok=True)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

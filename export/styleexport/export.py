@@ -1,0 +1,141 @@
+"""From a run folder to the files that are shipped: ONNX in fp32 and fp16, verified, then engines."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from styleexport.errors import ExportError
+from styleexport.fp16_from_onnx import fp16_from_onnx
+from styleexport.onnx_from_checkpoint import (
+    contract_from_generator,
+    generator_from_run,
+    onnx_from_generator,
+)
+from styleexport.verify import Difference, Frame, run_frames, run_torch, verify
+from stylesdk.manifest import Manifest, read_model_file
+from stylesdk.onnx_file import manifest_from_onnx
+from styletrainer.config import TrainConfig
+from styletrainer.data import list_photos, read_picture
+from styletrainer.errors import TrainError
+
+PRECISIONS = ("fp32", "fp16")
+_PHOTOS = 8
+_SIDES = ((384, 512), (240, 320), (241, 319))  # the last one no stride divides
+
+
+def export_onnx(
+    run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    precisions: Sequence[str] = PRECISIONS,
+    licence: str = "Apache-2.0",
+    photos: Path | None = None,
+) -> dict[Path, Difference]:
+    """Write ``NAME.onnx`` and ``NAME.fp16.onnx`` of a run, each verified before it is written.
+
+    Args:
+        run: folder of a training run.
+        out: folder for the files, made when missing.
+        name: of the style; None takes the artwork's file name.
+        precisions: which files to write.
+        licence: of the weights, for the manifest.
+        photos: folder of photographs to verify on; None takes the run's own, else frames made here.
+
+    Returns:
+        For each file its difference to the fp32 generator in torch.
+
+    Raises:
+        ExportError: a model outside the tolerance of ``verify``, which is then not written.
+        TrainError: no finished checkpoint in ``run``.
+    """
+    generator, config = generator_from_run(run)
+    name = name or Path(config.artworks[0]).stem
+    frames = verification_frames(photos or Path(config.photos))
+    contract = contract_from_generator(generator)
+    wanted = [run_torch(contract, frame, strength) for frame, strength in frames]
+    fp32 = onnx_from_generator(generator, _manifest(name, config, generator, licence))
+    models: dict[Path, tuple[bytes, Difference]] = {}
+    for precision in precisions:
+        data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
+        path = out / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
+        found = run_frames(data, frames)
+        models[path] = data, verify(wanted, found, precision, f"{precision} ONNX against fp32 torch")
+    out.mkdir(parents=True, exist_ok=True)
+    for path, (data, _) in models.items():
+        write_file(path, data)
+    return {path: difference for path, (_, difference) in models.items()}
+
+
+def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
+    """Write ``NAME.fp16.onnx`` of an fp32 model file, verified against it; an fp16 file is returned as it is.
+
+    Raises:
+        ModelFileError: not an intact model of ours. ExportError: outside the tolerance.
+    """
+    data = read_model_file(path)
+    if manifest_from_onnx(data, str(path)).precision != "fp32":
+        return path
+    frames = verification_frames(photos)
+    half = fp16_from_onnx(data, str(path))
+    verify(run_frames(data, frames), run_frames(half, frames), "fp16", "fp16 ONNX against fp32 ONNX")
+    written = out / f"{path.stem}.fp16.onnx"
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(written, half)
+    return written
+
+
+def verification_frames(photos: Path | None) -> list[tuple[Frame, float]]:
+    """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise."""
+    try:
+        paths = list_photos(photos) if photos else []
+    except TrainError:
+        paths = []
+    pictures = [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
+    if not pictures:
+        random = np.random.default_rng(0)
+        waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)
+        pictures = [wave.repeat(32, 0).repeat(32, 1) for wave in waves]
+    frames: list[tuple[Frame, float]] = []
+    for index, picture in enumerate(pictures):
+        height, width = _SIDES[index % len(_SIDES)]
+        frame = np.ascontiguousarray(picture[:height, :width, ::-1])
+        frames.append((frame, 1.0 if index % 4 else 0.5))
+    return frames
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write beside, flush, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ExportError(f"got: {error} while writing {path}; the file from before is untouched.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _manifest(name: str, config: TrainConfig, generator: Any, licence: str) -> Manifest:
+    settings = dataclasses.asdict(config)
+    # Where the files lay on the machine that trained is nobody's business.
+    for key in ("run", "photos", "vgg", "teacher", "accelerator", "workers", "tick"):
+        settings.pop(key)
+    settings["artworks"] = [Path(artwork).name for artwork in config.artworks]
+    return Manifest(
+        name=name,
+        styles=(name,),
+        stride=int(generator.stride),
+        precision="fp32",
+        licence=licence,
+        training=settings,
+    )

@@ -1,0 +1,82 @@
+"""Is what is shipped what was trained? torch against ONNX, in steps of 8-bit pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from styleexport.contract import FrameContract
+from styleexport.errors import ExportError
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest differences that are let through, in 8-bit steps; ``mean`` is over every channel of every pixel."""
+
+    max: float
+    mean: float
+
+
+# Rounding at a half can go either way in fp32; fp16 has 11 bits for values up to 255.
+TOLERANCES = {"fp32": Tolerance(max=1, mean=0.02), "fp16": Tolerance(max=8, mean=0.5)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Differences over all frames, in 8-bit steps."""
+
+    max: float
+    mean: float
+    frames: int
+
+
+def run_torch(contract: FrameContract, frame: Frame, strength: float = 1.0) -> Frame:
+    """The contract in torch on one BGR uint8 (H, W, 3) frame."""
+    with torch.no_grad():
+        styled = contract(torch.from_numpy(frame.copy())[None], torch.tensor([strength]))
+    out: Frame = styled[0].numpy()
+    return out
+
+
+def run_frames(data: bytes, frames: Sequence[tuple[Frame, float]]) -> list[Frame]:
+    """Serialised ONNX on BGR uint8 (H, W, 3) frames, each with its strength, on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    found: list[Frame] = []
+    for frame, strength in frames:
+        feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
+        found.append(session.run(["styled"], feeds)[0][0])
+    return found
+
+
+def compare(reference: Sequence[Frame], found: Sequence[Frame]) -> Difference:
+    """Maximum and mean absolute difference over pairs of frames. Raises ExportError where sizes differ."""
+    largest, total, count = 0.0, 0.0, 0
+    for left, right in zip(reference, found, strict=True):
+        if left.shape != right.shape:
+            raise ExportError(f"got: styled frame {right.shape}; expected: {left.shape}, the frame's own size")
+        difference = np.abs(left.astype(np.int16) - right.astype(np.int16))
+        largest = max(largest, float(difference.max()))
+        total += float(difference.sum())
+        count += difference.size
+    return Difference(largest, total / max(count, 1), len(reference))
+
+
+def verify(reference: Sequence[Frame], found: Sequence[Frame], precision: str, what: str) -> Difference:
+    """``compare``, refused outside the tolerance of ``precision``."""
+    difference, allowed = compare(reference, found), TOLERANCES[precision]
+    if difference.max > allowed.max or difference.mean > allowed.mean:
+        raise ExportError(
+            f"got: {what} differs by up to {difference.max:.0f}, {difference.mean:.3f} on average, of 255, "
+            f"over {difference.frames} frames; expected: at most {allowed.max:.0f} and {allowed.mean}.\n"
+            "Do this: train on, or longer; weights of a run cut short can overflow fp16. Nothing was written."
+        )
+    return difference

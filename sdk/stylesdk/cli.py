@@ -1,0 +1,220 @@
+"""The command line. Every command imports what it needs when it runs, and names the extra it lacks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stylesdk.errors import MissingExtraError, StyleSDKError
+from stylesdk.latency import Latency, machine_card
+
+app = typer.Typer(
+    name="stylesdk",
+    help="Real-time artistic stylization: train, export, run on live video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Style = Annotated[str, typer.Option("-s", "--style", help="Bundled style, ONNX file or TensorRT plan.")]
+Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="0 = the photo, 1 = the full style.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: every usable core.")]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")
+]
+
+
+@app.command()
+def demo(
+    style: Style = "starry_night",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("stylesdk-demo"),
+) -> None:
+    """Style a bundled scene: no camera, no GPU, no network. Writes a clip and a picture."""
+    from stylesdk.demo import run_demo
+
+    run_demo(style, output, console)
+
+
+@app.command()
+def styles() -> None:
+    """List the bundled styles."""
+    from stylesdk.styles import styles as bundled
+
+    table = Table("style", "precision", "size", "stride", "licence")
+    for entry in bundled():
+        manifest = entry.manifest
+        size = f"{entry.bytes / 1e6:.2f} MB"
+        table.add_row(entry.name, manifest.precision, size, str(manifest.stride), manifest.licence)
+    console.print(table)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="Image, folder, glob, video, camera index, demo or test.")],
+    style: Style = "starry_night",
+    output: Output = None,
+    strength: Strength = 1.0,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Style SOURCE and write, show or discard the result."""
+    _run(source, style, output, strength, device, threads)
+
+
+@app.command()
+def webcam(
+    style: Style = "starry_night",
+    camera: Annotated[int, typer.Option(help="Camera index.")] = 0,
+    strength: Strength = 1.0,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Style the camera in a window. Press q to quit."""
+    _run(str(camera), style, "window", strength, device, threads)
+
+
+def _run(
+    source_text: str, style: str, output: str | None, strength: float, device: str, threads: int | None
+) -> None:
+    from stylesdk.live import open_sink, open_source, run_pipeline
+    from stylesdk.stylizer import Stylizer
+
+    with Stylizer(style, device=device, threads=threads) as stylizer:
+        source = open_source(source_text)
+        sink = open_sink(output, source)
+        with _stop_on_signals() as stop:
+            counts = run_pipeline(source, stylizer, sink, strength=strength, stop=stop)
+            interrupted = stop.is_set()
+        console.print(
+            f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "
+            f"on {stylizer.backend} -> {sink.name}",
+            highlight=False,
+        )
+        print_latency(stylizer.latency)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Any]:
+    """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends."""
+    import signal
+    import threading
+
+    event = threading.Event()
+    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def print_latency(latency: Latency) -> None:
+    """The latency table of a Stylizer."""
+    table = Table("stage", "p50 ms", "p90 ms", "p99 ms", title=f"{latency['total'].count} frames")
+    for stage, value in latency.items():
+        table.add_row(stage, f"{value.p50:.2f}", f"{value.p90:.2f}", f"{value.p99:.2f}")
+    console.print(table)
+    card = machine_card()
+    console.print(f"{card['processor']}, {card['cores']} cores", highlight=False)
+
+
+@app.command()
+def bench(
+    models: Annotated[list[str] | None, typer.Argument(help="Bundled styles or model files.")] = None,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames.")] = "640x480",
+    frames: Annotated[int, typer.Option(min=10, help="Frames measured, after a tenth as warm-up.")] = 100,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+) -> None:
+    """Measure the latency of Stylizer.run, stage by stage."""
+    from stylesdk.bench import run_bench
+
+    run_bench(models or ["starry_night"], parse_size(size), frames, device, threads, json, console)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what works on this machine, what is in conflict, and what to install."""
+    from stylesdk.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(console))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``WIDTHxHEIGHT`` -> (height, width)."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise typer.BadParameter(f"got {text!r}, expected WIDTHxHEIGHT such as 1280x720")
+    return int(height), int(width)
+
+
+def _add_outside_command(name: str, module: str, extra: str, summary: str) -> None:
+    """A command of another package: shown in the help, loaded when called, its extra named when missing."""
+
+    @app.command(
+        name,
+        help=summary,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def outside(context: typer.Context) -> None:
+        try:
+            command: Callable[..., Any] = import_module(module).app
+        except ImportError as error:
+            if (error.name or "").split(".")[0] in ("stylesdk", "styletrainer", "styleexport"):
+                raise
+            raise MissingExtraError(error.name or module, extra, f"`stylesdk {name}`") from error
+        code = command(args=context.args, prog_name=f"stylesdk {name}", standalone_mode=False)
+        if code:
+            raise typer.Exit(code)
+
+
+_add_outside_command("train", "styletrainer.cli", "train", "Train a generator from artworks and photos.")
+_add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
+
+
+def main() -> None:
+    """Entry point: errors of ours as three lines, no traceback; exit 1, usage 2, interrupted 130."""
+    try:
+        result = app(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        code = 130
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        code = _explain(error)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(("styletrainer", "styleexport"))
+    if not ours:
+        raise error
+    Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What works on this machine, what is in conflict, and the line that mends it."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from stylesdk.errors import StyleSDKError
+from stylesdk.latency import machine_card
+from stylesdk.styles import styles
+
+# distribution -> (what it serves, extra that brings it)
+PACKAGES = {
+    "numpy": ("frames", ""),
+    "opencv-python": ("frames, cameras, windows", ""),
+    "onnxruntime": ("ONNX models on the CPU", "cpu"),
+    "onnxruntime-gpu": ("ONNX models on NVIDIA GPUs", "gpu"),
+    "tensorrt": ("TensorRT plans", "tensorrt"),
+    "tensorrt-rtx": ("TensorRT for RTX plans", "rtx"),
+    "pycuda": ("TensorRT plans of both kinds", "rtx"),
+    "av": ("video files", "live"),
+    "torch": ("training and export", "train"),
+    "onnx": ("export", "export"),
+}
+_SAME_IMPORT = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
+    "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+}
+
+
+def installed(package: str) -> str:
+    """Version of a distribution, "" where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def conflicts() -> list[str]:
+    """Packages that overwrite each other's files, each with the line that mends it."""
+    found = []
+    for module, packages in _SAME_IMPORT.items():
+        present = [p for p in packages if installed(p)]
+        if len(present) > 1:
+            keep = present[0] if module == "cv2" else present[-1]
+            drop = " ".join(present)
+            found.append(
+                f"{' and '.join(present)} are both `import {module}`, and break each other.\n"
+                f"  do this: python -m pip uninstall -y {drop} && python -m pip install {keep}"
+            )
+    return found
+
+
+def run_doctor(console: Console) -> int:
+    """Print the report. Returns 0 when a bundled style runs here and nothing is in conflict, else 1."""
+    table = Table("package", "version", "serves")
+    for package, (purpose, extra) in PACKAGES.items():
+        found = installed(package)
+        missing = f"missing: python -m pip install 'stylesdk\\[{extra}]'" if extra else "missing"
+        table.add_row(package, found or "-", purpose if found else f"{purpose} ({missing})")
+    console.print(table)
+    for name, value in machine_card().items():
+        console.print(f"{name}: {value}", highlight=False)
+    console.print(f"GPU: {_gpu()}", highlight=False, markup=False)
+    cameras = sorted(str(p) for p in Path("/dev").glob("video*"))
+    console.print(f"cameras: {', '.join(cameras) or 'none seen'}", highlight=False)
+    problems = conflicts() + _style_problems()
+    for problem in problems:
+        console.print(f"problem: {problem}", style="red", highlight=False, markup=False)
+    if not problems:
+        console.print("A bundled style runs here, and nothing is in conflict.", style="green")
+    return 1 if problems else 0
+
+
+def _gpu() -> str:
+    from stylesdk.gpu.device import cuda_usable
+
+    reason = cuda_usable()
+    return f"not usable: {reason}" if reason else "CUDA device found"
+
+
+def _style_problems() -> list[str]:
+    import numpy as np
+
+    from stylesdk.stylizer import Stylizer
+
+    try:
+        for style in styles():
+            with Stylizer(style.path, device="cpu") as stylizer:
+                stylizer.run(np.zeros((64, 64, 3), np.uint8))
+    except StyleSDKError as error:
+        return [str(error)]
+    return []

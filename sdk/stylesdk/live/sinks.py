@@ -1,0 +1,272 @@
+"""Where styled frames go: nowhere, a window, an image, a folder, a video file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from stylesdk.errors import SinkError
+from stylesdk.frames import Frame
+from stylesdk.live.hud import draw_hud
+from stylesdk.live.sources import IMAGE_SUFFIXES, Source, SourceFrame
+
+VIDEO_SUFFIXES = frozenset({".m4v", ".mkv", ".mov", ".mp4", ".webm"})
+
+_STILLS_FPS = Fraction(25)
+_KEYS_THAT_QUIT = {ord("q"), ord("Q"), 27}
+
+
+class StopRequested(Exception):  # noqa: N818 - a wish of the user, not an error
+    """The user closed the window, or pressed q or Esc in it."""
+
+
+class Sink(Protocol):
+    """Takes styled frames in order. After ``close`` or ``abort`` nothing more is written.
+
+    ``close`` finishes what was written, also when the run was stopped early (``complete=False``); ``abort``
+    leaves nothing half-written. A ``main_thread`` sink is written to by the thread that runs the pipeline.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def main_thread(self) -> bool: ...
+    def write(self, image: Frame, frame: SourceFrame) -> None: ...
+    def close(self, *, complete: bool = True) -> None: ...
+    def abort(self) -> None: ...
+
+
+def open_sink(text: str | None, source: Source) -> Sink:
+    """Open what ``text`` names: ``null``, ``window``, a video file, an image file, or a folder.
+
+    None chooses by the source, in the current folder: ``STEM-styled.png`` for an image, ``STEM-styled.mp4``
+    for a video, folder ``NAME-styled`` for many images, a window for what is live. A file that is there
+    already is replaced when the run ends well.
+
+    Raises:
+        SinkError: cannot be written, is an input of the run, or does not fit the source.
+        MissingExtraError: a video file without PyAV.
+    """
+    text = text or _default(source)
+    if text == "null":
+        return NullSink()
+    if text == "window":
+        return WindowSink(source)
+    path = Path(text).expanduser()
+    suffix = path.suffix.lower()
+    if path.is_dir() or text.endswith(("/", os.sep)) or not suffix:
+        return FolderSink(path, source)
+    if suffix in IMAGE_SUFFIXES:
+        return ImageSink(path, source)
+    if suffix not in VIDEO_SUFFIXES:
+        raise SinkError(
+            f"output {text!r} with suffix {suffix}",
+            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, 'window' or 'null'",
+            do="choose one of these suffixes",
+        )
+    _refuse_inputs([path], source)
+    from stylesdk.live.video import VideoSink
+
+    sound = source.paths[0] if source.kind == "video" and source.paths else None
+    return VideoSink(path, sound, source.fps or _STILLS_FPS)
+
+
+def _default(source: Source) -> str:
+    if source.live:
+        return "window"
+    return f"{source.name}-styled" + {"image": ".png", "video": ".mp4"}.get(source.kind, os.sep)
+
+
+def _refuse_inputs(outputs: list[Path], source: Source) -> None:
+    taken = {p.resolve() for p in source.paths}
+    for path in outputs:
+        # samefile too: a hard link, or another case of the same letters on some systems
+        same = path.exists() and any(p.exists() and path.samefile(p) for p in source.paths)
+        if same or path.resolve() in taken:
+            raise SinkError(f"output {path}, which is an input", do="choose another name or folder")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise SinkError unless a file can be made in ``folder``."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SinkError(
+            f"folder {folder}: {error.strerror}",
+            expected="a folder to write to",
+            do="create it, or choose another",
+        ) from error
+
+
+def write_image(path: Path, image: Frame) -> None:
+    """Write BGR uint8 (H, W, 3) by the suffix of ``path``, in one step: the old file, or the whole new one.
+
+    Raises:
+        SinkError: disk full, folder not writable, or an unknown suffix.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        encoded, data = cv2.imencode(path.suffix, image)
+        if not encoded:
+            raise SinkError(f"{path}, which OpenCV cannot encode", do="use .png")
+        part.write_bytes(data.tobytes())
+        part.replace(path)
+    except (OSError, cv2.error) as error:
+        raise SinkError(f"{path}: {error}", do="check the free space and the folder's rights") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class NullSink:
+    """Drops every frame: for measuring."""
+
+    name = "null"
+    main_thread = False
+
+    def write(self, image: Frame, frame: SourceFrame) -> None:
+        """Drop ``image``."""
+
+    def close(self, *, complete: bool = True) -> None:
+        """Nothing is held open."""
+
+    def abort(self) -> None:
+        """Nothing was written."""
+
+
+class ImageSink:
+    """One image file, replaced in one step."""
+
+    main_thread = False
+
+    def __init__(self, path: Path, source: Source) -> None:
+        if source.kind != "image":
+            raise SinkError(
+                f"image {path} as output of {source.name}, which has more than one frame",
+                expected="a video file or a folder",
+                do=f"use -o {path.stem}.mp4 or -o {path.stem}/",
+            )
+        _refuse_inputs([path], source)
+        check_writable(path.parent)
+        self.name = str(path)
+        self._path = path
+
+    def write(self, image: Frame, frame: SourceFrame) -> None:  # noqa: ARG002
+        """Write ``image``, BGR uint8 (H, W, 3)."""
+        write_image(self._path, image)
+
+    def close(self, *, complete: bool = True) -> None:
+        """Written files are finished already."""
+
+    def abort(self) -> None:
+        """Nothing half-written exists."""
+
+
+class FolderSink:
+    """A PNG per frame: stills keep their stem, frames of a video are 000001.png and so on."""
+
+    main_thread = False
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        if source.kind in ("image", "images"):
+            _refuse_inputs([folder / f"{p.stem}.png" for p in source.paths], source)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"folder {folder}: {error.strerror}", do="choose another folder") from error
+        check_writable(folder)
+        self.name = str(folder)
+        self._folder = folder
+        self._seen: dict[str, int] = {}
+        self._written = 0
+
+    def write(self, image: Frame, frame: SourceFrame) -> None:
+        """Write ``image``, BGR uint8 (H, W, 3)."""
+        self._written += 1
+        stem = frame.name or f"{self._written:06d}"
+        count = self._seen[stem] = self._seen.get(stem, 0) + 1
+        # a.jpg and a.png in one folder: both are kept.
+        write_image(self._folder / (f"{stem}.png" if count == 1 else f"{stem}-{count}.png"), image)
+
+    def close(self, *, complete: bool = True) -> None:
+        """Written files are finished already."""
+
+    def abort(self) -> None:
+        """Whole frames stay; nothing half-written exists."""
+
+
+class WindowSink:
+    """A window with a small HUD. Recorded video is shown at its own speed; a single still until a key."""
+
+    name = "window"
+    main_thread = True
+
+    def __init__(self, source: Source) -> None:
+        do = "write to a file with -o, for example -o styled.mp4"
+        screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        if sys.platform.startswith("linux") and not screen:
+            # Asked before Qt is: it ends the process when there is no screen.
+            raise SinkError("no screen (DISPLAY and WAYLAND_DISPLAY are empty)", expected="a desktop", do=do)
+        self._title = f"stylesdk: {source.name}"
+        try:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        except cv2.error as error:
+            raise SinkError("an OpenCV that cannot open windows", expected="opencv-python", do=do) from error
+        self._live, self._waits = source.live, source.kind == "image"
+        self._start: float | None = None
+        self._last = time.monotonic()
+        self._fps = 0.0
+
+    def write(self, image: Frame, frame: SourceFrame) -> None:
+        """Show ``image``, BGR uint8 (H, W, 3).
+
+        Raises:
+            StopRequested: the user closed the window, or pressed q or Esc.
+        """
+        now = time.monotonic()
+        fps, self._last = 1 / max(now - self._last, 1e-6), now
+        self._fps = fps if self._start is None else 0.9 * self._fps + 0.1 * fps
+        height, width = image.shape[:2]
+        text = f"{self._fps:.1f} fps  {width}x{height}  q quits" if self._start is not None else "q quits"
+        if self._start is None:
+            self._start = now
+            cv2.resizeWindow(self._title, width, height)
+        cv2.imshow(self._title, draw_hud(image, [text]))
+        due = now
+        if not self._live and frame.pts is not None and frame.time_base is not None:
+            due = self._start + float(frame.pts * frame.time_base)
+        self._poll(due)
+
+    def _poll(self, until: float) -> None:
+        while True:
+            left = until - time.monotonic()
+            wait = round(1000 * min(max(left, 0.001), 0.05))  # short, so that keys and the close button count
+            if cv2.waitKey(wait) & 0xFF in _KEYS_THAT_QUIT or self._closed():
+                raise StopRequested
+            if left <= 0.001:
+                return
+
+    def _closed(self) -> bool:
+        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+
+    def close(self, *, complete: bool = True) -> None:
+        """Close the window; a single still waits for the user first."""
+        try:
+            if complete and self._waits:
+                self._poll(float("inf"))
+        except StopRequested:
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the window."""
+        if not self._closed():
+            cv2.destroyWindow(self._title)

@@ -1,0 +1,257 @@
+"""Where frames come from: one grammar for test pattern, demo clip, camera, images and video files."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+
+from stylesdk.errors import SourceError
+from stylesdk.frames import Frame
+
+Kind = Literal["image", "images", "video", "camera", "test"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+_log = logging.getLogger(__name__)
+_GRAMMAR = "test, test:N, test:WxH:N, demo, a camera number, an image, a folder, a glob or a video file"
+_PATTERN = re.compile(r"test(?::(\d+)x(\d+))?(?::(\d+))?")
+_PATTERN_FPS = Fraction(30)
+_MICROSECOND = Fraction(1, 1_000_000)
+_CAMERA_MISSES = 40  # empty reads in a row, 50 ms apart: two seconds without a picture is a lost camera
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame and where it belongs.
+
+    Args:
+        image: BGR uint8 (H, W, 3).
+        name: file stem of a still; empty for moving pictures.
+        pts: presentation time in units of ``time_base`` seconds; None where the source knows no time.
+        time_base: seconds per unit of ``pts`` and ``duration``.
+        duration: how long the frame is shown; None where unknown.
+    """
+
+    image: Frame
+    name: str = ""
+    pts: int | None = None
+    time_base: Fraction | None = None
+    duration: int | None = None
+
+
+class Source(Protocol):
+    """Frames to iterate over once, in order. ``close`` may be called twice.
+
+    ``kind`` decides the default output, ``paths`` are the input files, so that no output overwrites them;
+    ``live`` sources run by the clock, so a slow consumer misses frames instead of falling behind.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def paths(self) -> Sequence[Path]: ...
+    @property
+    def fps(self) -> Fraction | None: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def frames(self) -> int | None: ...
+    def __iter__(self) -> Iterator[SourceFrame]: ...
+    def close(self) -> None: ...
+
+
+def open_source(text: str) -> Source:
+    """Open what ``text`` names.
+
+    ``test``, ``test:N``, ``test:640x480:N`` (moving pattern), ``demo`` (our own rendered clip), an integer
+    (camera), an image, a folder of images, a glob, a video file. Words win over files: write ``./test``.
+
+    Raises:
+        SourceError: nothing there, nothing readable in it, or a camera that cannot be opened.
+        MissingExtraError: a video file without PyAV.
+    """
+    if pattern := _PATTERN.fullmatch(text):
+        width, height, count = (int(g) if g else None for g in pattern.groups())
+        return PatternSource(width or 640, height or 480, count)
+    if text == "demo":
+        from stylesdk.live.scene import SceneSource
+
+        return SceneSource()
+    if text.isascii() and text.isdigit():
+        return CameraSource(int(text))
+    return _open_path(text)
+
+
+def _open_path(text: str) -> Source:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return StillsSource(path.resolve().name or "images", _images_in(path.iterdir(), text), "images")
+    if path.exists():
+        if path.suffix.lower() in IMAGE_SUFFIXES or _is_still(path):
+            return StillsSource(path.stem, [path], "image")
+        from stylesdk.live.video import VideoSource
+
+        return VideoSource(path)
+    if any(c in text for c in "*?["):
+        root = Path(path.anchor or ".")
+        found = root.glob(str(path.relative_to(path.anchor) if path.anchor else path))
+        parent = path.parent.name
+        name = parent if parent and not any(c in parent for c in "*?[.") else "images"
+        return StillsSource(name, _images_in(found, text), "images")
+    raise SourceError(
+        f"{text!r}, no such file", expected=_GRAMMAR, do="check the path and the current folder"
+    )
+
+
+def _images_in(paths: Iterator[Path], text: str) -> list[Path]:
+    images = sorted(p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not images:
+        raise SourceError(
+            f"{text!r}, no image in it",
+            expected="images: " + " ".join(sorted(IMAGE_SUFFIXES)),
+            do="check the folder or pattern",
+        )
+    return images
+
+
+def _is_still(path: Path) -> bool:
+    # An image with a foreign suffix; GIF moves, so it is left to the video reader.
+    return path.suffix.lower() != ".gif" and cv2.haveImageReader(str(path))
+
+
+def image_from_file(path: Path) -> Frame | None:
+    """BGR uint8 (H, W, 3), upright by EXIF, whatever depth and channels the file has; None if unreadable."""
+    try:
+        # Not cv2.imread: it cannot open every name on Windows.
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else np.asarray(image, dtype=np.uint8)
+
+
+class StillsSource:
+    """One image, or many. A broken one among many is skipped, counted in ``skipped`` and logged."""
+
+    fps: Fraction | None = None
+    live = False
+
+    def __init__(self, name: str, paths: Sequence[Path], kind: Kind) -> None:
+        self.name = name
+        self.kind = kind
+        self.paths = tuple(paths)
+        self.frames: int | None = len(self.paths)
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for path in self.paths:
+            image = image_from_file(path)
+            if image is not None:
+                yield SourceFrame(image, path.stem)
+                continue
+            self.skipped += 1
+            if self.kind == "images":
+                _log.warning("skipped %s: not a readable image (%d so far)", path, self.skipped)
+        if self.skipped == len(self.paths):
+            raise SourceError(
+                f"{self.paths[0]}, not a readable image" if self.skipped == 1 else "no readable image",
+                expected="a whole JPEG, PNG, WebP, TIFF or BMP file",
+                do="open it in a picture viewer; export or download it again",
+            )
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class PatternSource:
+    """Moving colour bars with a ball and a frame counter, paced at 30 fps; endless when ``count`` is None."""
+
+    name = "test"
+    kind: Kind = "test"
+    paths: Sequence[Path] = ()
+    fps: Fraction | None = _PATTERN_FPS
+    live = True
+
+    def __init__(self, width: int, height: int, count: int | None) -> None:
+        if not (16 <= width <= 8192 and 16 <= height <= 8192):
+            raise SourceError(f"test pattern of {width}x{height}", expected="16x16 to 8192x8192")
+        self.frames = count
+        hue = np.linspace(0, 180, width, endpoint=False, dtype=np.float32).astype(np.uint8)
+        value = np.linspace(255, 60, height, dtype=np.float32).astype(np.uint8)
+        bars = np.stack(np.broadcast_arrays(hue[None, :], np.uint8(200), value[:, None]), axis=-1)
+        self._bars = np.asarray(cv2.cvtColor(bars, cv2.COLOR_HSV2BGR), dtype=np.uint8)
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        start, index = time.monotonic(), 0
+        while self.frames is None or index < self.frames:
+            time.sleep(max(start + float(index / _PATTERN_FPS) - time.monotonic(), 0))
+            yield SourceFrame(self._draw(index), "", index, 1 / _PATTERN_FPS, 1)
+            index += 1
+
+    def _draw(self, index: int) -> Frame:
+        image = np.roll(self._bars, 2 * index, axis=1)
+        height, width = image.shape[:2]
+        x = round(width * (0.5 + 0.4 * np.sin(index / 20)))
+        cv2.circle(image, (x, height // 2), height // 6, (255, 255, 255), -1, cv2.LINE_AA)
+        cv2.putText(
+            image, str(index), (8, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
+        )
+        return image
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class CameraSource:
+    """A camera by its OpenCV index; times are microseconds since the first frame."""
+
+    kind: Kind = "camera"
+    paths: Sequence[Path] = ()
+    live = True
+    frames: int | None = None
+
+    def __init__(self, index: int) -> None:
+        self.name = f"camera {index}"
+        self._camera = cv2.VideoCapture(index)
+        if not self._camera.isOpened():
+            self._camera.release()
+            raise SourceError(
+                f"{self.name}, which cannot be opened",
+                expected="a connected camera that no other program holds",
+                do="check the cable and the number (0 is the first camera), close other video programs, "
+                "allow camera access in the system settings (Linux: be in the group that owns /dev/video*), "
+                "or try the source 'test'",
+            )
+        # One frame in the driver's queue: an older one would only be late.
+        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        fps = self._camera.get(cv2.CAP_PROP_FPS)
+        self.fps = Fraction(fps).limit_denominator(1001) if 1 <= fps <= 1000 else None
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        start, misses = None, 0
+        while misses < _CAMERA_MISSES:
+            found, image = self._camera.read()
+            if not found or image is None:
+                misses += 1
+                time.sleep(0.05)
+                continue
+            now, misses = time.monotonic(), 0
+            start = now if start is None else start
+            pts = round((now - start) / float(_MICROSECOND))
+            yield SourceFrame(np.asarray(image, dtype=np.uint8), "", pts, _MICROSECOND)
+        raise SourceError(f"{self.name}, which stopped giving frames", do="check the cable, then start again")
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._camera.release()

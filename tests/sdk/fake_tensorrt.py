@@ -1,0 +1,101 @@
+"""Stands in for the package ``tensorrt_rtx``: engines that invert frames, over the pretend driver's memory.
+
+It keeps the real bindings' habits: bools and None instead of exceptions, text only to the logger, addresses as ints.
+"""
+
+import ctypes
+import enum
+import json
+
+import numpy as np
+
+__version__ = "1.7.1.116"
+Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
+TensorIOMode = enum.Enum("TensorIOMode", "NONE INPUT OUTPUT")
+DataType = enum.Enum("DataType", "FLOAT HALF UINT8")
+
+
+def make_plan(low, high, **behaviour):
+    """Bytes of a plan for frames of (height, width) ``low`` to ``high``."""
+    payload = json.dumps({"low": low, "high": high, **behaviour}).encode()
+    return b"vtrt" + bytes(12) + (64 + len(payload)).to_bytes(8, "little") + bytes(40) + payload
+
+
+class ILogger:
+    def __init__(self):
+        pass
+
+
+class Runtime:
+    def __init__(self, logger):
+        self.logger = logger
+
+    def deserialize_cuda_engine(self, data):
+        facts = json.loads(data[64:])
+        if "refuse" in facts:
+            self.logger.log(Severity.ERROR, facts["refuse"])
+            self.logger.log(Severity.INTERNAL_ERROR, "ScopedCudaStream ... cudaError 35")
+            self.logger.log(Severity.WARNING, "a warning, of no interest")
+            return None
+        return Engine(facts, self.logger)
+
+
+class Engine:
+    num_io_tensors = 3
+
+    def __init__(self, facts, logger):
+        self.facts, self.logger = facts, logger
+
+    def get_tensor_name(self, index):
+        return ("frame", "strength", self.facts.get("output", "styled"))[index]
+
+    def get_tensor_mode(self, name):
+        return TensorIOMode.INPUT if name in ("frame", "strength") else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name):
+        return DataType.FLOAT if name == "strength" else DataType.UINT8
+
+    def get_tensor_shape(self, name):
+        fixed = self.facts["low"] == self.facts["high"]
+        return (1, *(self.facts["low"] if fixed else (-1, -1)), 3)
+
+    def get_tensor_profile_shape(self, name, profile):
+        low, high = ((1, *self.facts[key], 3) for key in ("low", "high"))
+        return [low, low, high]
+
+    def create_execution_context(self):
+        return None if self.facts.get("no_context") else Context(self.facts, self.logger)
+
+
+class Context:
+    def __init__(self, facts, logger):
+        self.facts, self.logger = facts, logger
+        self.addresses, self.shape = {}, None
+
+    def set_input_shape(self, name, shape):
+        inside = all(
+            a <= s <= b for a, s, b in zip(self.facts["low"], shape[1:3], self.facts["high"], strict=True)
+        )
+        if name == "frame" and inside:
+            self.shape = shape
+        return name == "frame" and inside
+
+    def get_tensor_shape(self, name):
+        extra = self.facts.get("extra", 0)
+        return (1, self.shape[1] + extra, self.shape[2], 3)
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream):
+        if not stream or self.facts.get("fail"):
+            self.logger.log(Severity.ERROR, "kernel launch failed")
+            return False
+        count = int(np.prod(self.shape))
+        frame = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(self.addresses["frame"]))
+        styled = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(self.addresses["styled"]))
+        strength = ctypes.c_float.from_address(self.addresses["strength"]).value
+        photo = frame.astype(np.float32)
+        styled[:] = np.rint(photo + strength * (255 - 2 * photo)).astype(np.uint8)
+        return True

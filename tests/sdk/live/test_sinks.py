@@ -1,0 +1,227 @@
+"""Outputs: names, defaults, refusals, and nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clips import ListSource, read_clip
+from stylesdk import Stylizer
+from stylesdk.errors import SinkError
+from stylesdk.live import StopRequested, open_sink, open_source, run_pipeline
+from stylesdk.live.sinks import WindowSink
+from stylesdk.live.sources import SourceFrame
+
+
+def photo(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((20, 30, 3), 50, np.uint8))
+    return path
+
+
+def run(source_text: str, output: str | None, stylizer: Stylizer) -> str:
+    source = open_source(source_text)
+    sink = open_sink(output, source)
+    run_pipeline(source, stylizer, sink)
+    return sink.name
+
+
+def test_default_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo(tmp_path / "pics" / "a.png")
+    photo(tmp_path / "pics" / "b.jpg")
+    assert run("pics/a.png", None, stylizer) == "a-styled.png"
+    assert (cv2.imread("a-styled.png") == 205).all()
+    run("pics", None, stylizer)
+    run("pics/*.jpg", None, stylizer)
+    assert sorted(p.name for p in (tmp_path / "pics-styled").iterdir()) == ["a.png", "b.png"]
+    assert open_sink(None, ListSource(1)).name == "list-styled.mp4"
+    assert sorted(p.name for p in tmp_path.iterdir() if "part" not in p.name) == [
+        "a-styled.png",
+        "pics",
+        "pics-styled",
+    ]
+
+
+def test_video_to_folder_counts_frames(tmp_path: Path, stylizer: Stylizer) -> None:
+    source = ListSource(3)
+    run_pipeline(source, stylizer, open_sink(str(tmp_path / "new" / "frames"), source))
+    images = sorted((tmp_path / "new" / "frames").iterdir())
+    assert [p.name for p in images] == ["000001.png", "000002.png", "000003.png"]
+    assert [int(cv2.imread(str(p))[0, 0, 0]) for p in images] == [255, 254, 253]
+
+
+def test_same_stem_twice_loses_nothing(tmp_path: Path, stylizer: Stylizer) -> None:
+    photo(tmp_path / "in" / "a.jpg")
+    photo(tmp_path / "in" / "a.png")
+    run(str(tmp_path / "in"), str(tmp_path / "out"), stylizer)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png"]
+
+
+def test_images_to_video(tmp_path: Path, stylizer: Stylizer) -> None:
+    for name in "abc":
+        photo(tmp_path / "in" / f"{name}.png")
+    run(str(tmp_path / "in"), str(tmp_path / "out.mp4"), stylizer)
+    clip = read_clip(tmp_path / "out.mp4")
+    assert (len(clip.times), clip.duration) == (3, pytest.approx(0.12))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
+def test_image_formats(tmp_path: Path, stylizer: Stylizer, suffix: str) -> None:
+    run(str(photo(tmp_path / "a.png")), str(tmp_path / f"b{suffix}"), stylizer)
+    assert np.abs(cv2.imread(str(tmp_path / f"b{suffix}")).astype(int) - 205).max() <= 2
+
+
+def test_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = open_source(str(photo(tmp_path / "a.png")))
+    (tmp_path / "link.png").hardlink_to(tmp_path / "a.png")
+    for output in ("a.png", "./a.png", "link.png", ".", str(tmp_path)):
+        with pytest.raises(SinkError, match="which is an input"):
+            open_sink(output, source)
+    with pytest.raises(SinkError, match="which is an input"):
+        open_sink(str(tmp_path), open_source(str(tmp_path)))
+    video = ListSource(1)
+    video.paths = (tmp_path / "v.mp4",)
+    (tmp_path / "v.mp4").touch()
+    with pytest.raises(SinkError, match="which is an input"):
+        open_sink("v.mp4", video)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("a.gif", "suffix .gif"),
+        ("a.png", "more than one frame"),
+        ("no/a.mp4", "create it"),
+        ("f/x/", "choose another"),
+    ],
+)
+def test_outputs_that_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").touch()
+    with pytest.raises(SinkError, match=message):
+        open_sink(output, ListSource(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("output", ["a.mp4", "a.png", "."])
+def test_folder_without_rights_is_known_before_work_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    source = open_source(str(photo(tmp_path / "in" / "b.png")))
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # The superuser may write everywhere, so the system's answer is put in its mouth.
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(SinkError, match="Permission denied"):
+        open_sink(output, source)
+
+
+def test_full_disk_leaves_the_old_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer
+) -> None:
+    source = open_source(str(photo(tmp_path / "a.png")))
+    (tmp_path / "b.png").write_bytes(b"old")
+
+    def half(self: Path, data: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(SinkError, match="No space left"):
+        run_pipeline(source, stylizer, open_sink(str(tmp_path / "b.png"), source))
+    assert (tmp_path / "b.png").read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_window_without_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(SinkError, match=r"(?s)no screen.*write to a file"):
+        open_sink("window", ListSource(1))
+
+
+def test_window_of_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_window(*args: object) -> None:
+        raise cv2.error("not implemented")
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", no_window)
+    with pytest.raises(SinkError, match="write to a file"):
+        open_sink("window", ListSource(1))
+
+
+class Screen:
+    """Stands in for OpenCV's windows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[np.ndarray] = []
+        self.key: Callable[[], int] = lambda: -1
+        self.open = True
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr(cv2, "namedWindow", lambda *a: None)
+        monkeypatch.setattr(cv2, "resizeWindow", lambda *a: None)
+        monkeypatch.setattr(cv2, "imshow", lambda title, image: self.shown.append(image))
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: float(self.open))
+        monkeypatch.setattr(cv2, "destroyWindow", lambda title: setattr(self, "open", False))
+        monkeypatch.setattr(cv2, "waitKey", self.wait)
+
+    def wait(self, milliseconds: int) -> int:
+        time.sleep(milliseconds / 1000)
+        return self.key()
+
+
+@pytest.mark.parametrize("how", ["q", "Escape", "closed"])
+def test_window_stops_the_run(monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer, how: str) -> None:
+    screen = Screen(monkeypatch)
+    if how == "closed":
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: float(len(screen.shown) < 3))
+    else:
+        screen.key = lambda: {"q": ord("q"), "Escape": 27}[how] if len(screen.shown) == 3 else -1
+    source = ListSource(50)
+    counts = run_pipeline(source, stylizer, open_sink("window", source))
+    assert len(screen.shown) == 3
+    assert counts.delivered == 2
+    assert source.closed == 1
+
+
+def test_window_shows_a_file_at_its_own_speed_and_closes(
+    monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer
+) -> None:
+    screen = Screen(monkeypatch)
+    source = ListSource(6)
+    start = time.monotonic()
+    run_pipeline(source, stylizer, open_sink(None if source.live else "window", source))
+    assert time.monotonic() - start >= 5 / 25 - 0.01
+    assert (len(screen.shown), screen.open) == (6, False)
+
+
+def test_window_keeps_a_still_until_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(monkeypatch)
+    sink = WindowSink(ListSource(1, kind="image"))
+    image = np.zeros((40, 60, 3), np.uint8)
+    sink.write(image, SourceFrame(image, "a"))
+    pressed = iter([-1, -1, ord("x"), ord("q")])
+    screen.key = lambda: next(pressed)
+    sink.close()
+    assert next(pressed, None) is None
+    assert not screen.open
+
+
+def test_stop_requested_is_no_error_of_ours() -> None:
+    assert not issubclass(StopRequested, SinkError)

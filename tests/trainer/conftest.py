@@ -1,0 +1,68 @@
+"""A training set that the test makes: photos, an artwork, and perceptual weights of the right shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from styletrainer.perceptual import BLOCKS
+
+
+def make_vgg(path: Path, convs: int = 8, seed: int = 0) -> Path:
+    """VGG-19 weights up to the ``convs``-th convolution, random (He et al. 2015), torchvision's keys."""
+    random = torch.Generator().manual_seed(seed)
+    weights, channels, index, made = {}, 3, 0, 0
+    for block, count in enumerate(BLOCKS):
+        width = min(64 * 2**block, 512)
+        for _ in range(count):
+            if made == convs:
+                break
+            scale = (2 / (channels * 9)) ** 0.5
+            weights[f"features.{index}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=random)
+            weights[f"features.{index}.bias"] = torch.zeros(width)
+            channels, index, made = width, index + 2, made + 1
+        index += 1
+    save_file(weights, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with photos/ (six pictures), artwork.png (300x260) and vgg.safetensors (to relu3_4)."""
+    folder = tmp_path_factory.mktemp("material")
+    (folder / "photos").mkdir()
+    random = np.random.default_rng(1)
+    for index in range(6):
+        coarse = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "photos" / f"{index}.png"), cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
+    strokes = cv2.resize(random.integers(0, 256, (65, 75, 3), dtype=np.uint8), (300, 260))
+    cv2.imwrite(str(folder / "artwork.png"), strokes)
+    make_vgg(folder / "vgg.safetensors")
+    return folder
+
+
+@pytest.fixture
+def settings(material: Path, tmp_path: Path) -> dict[str, object]:
+    """Settings of a run that takes a second or two a dozen steps."""
+    return {
+        "artworks": [str(material / "artwork.png")],
+        "photos": str(material / "photos"),
+        "run": str(tmp_path / "run"),
+        "vgg": [str(material / "vgg.safetensors")],
+        "generator_options": {"size": "nano"},
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "batch": 2,
+        "crop": 64,
+        "artwork_size": 96,
+        "critic_channels": 8,
+        "critic_strided": 2,
+        "style_octaves": 2,
+        "workers": 0,
+        "steps": 6,
+        "tick": 3,
+    }

@@ -1,0 +1,243 @@
+"""Training for real, on a small set: falling losses, exact resume after a kill, DDP, and every refusal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint
+from styletrainer.config import config_from_dict
+from styletrainer.errors import TrainError
+from styletrainer.loop import train
+from styletrainer.report import STATS
+
+Settings = dict[str, object]
+
+
+def run(settings: Settings, **changes: object) -> Path:
+    config = config_from_dict(settings | changes, "the test")
+    return train(config, Console(file=io.StringIO()))
+
+
+def stats(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / STATS).read_text().splitlines()]
+
+
+def assert_same_weights(left: Path, right: Path) -> None:
+    ours, theirs = load_file(left / WEIGHTS), load_file(right / WEIGHTS)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_losses_fall_and_the_run_folder_is_complete(settings: Settings) -> None:
+    folder = run(settings, steps=24, tick=4, learning_rate=5e-3)
+    lines = stats(folder)
+    assert [line["step"] for line in lines] == [4, 8, 12, 16, 20, 24]
+    assert lines[-1]["style"] < 0.8 * lines[0]["style"]
+    assert {"total", "critic", "content", "adversarial", "tv", "grid", "equivariance"} <= lines[0].keys()
+    sheet = cv2.imread(str(folder / "samples-000024.png"))
+    assert sheet.shape == (512, 5 * 256, 3)
+    assert list((folder / "tensorboard").iterdir())
+    assert json.loads((folder / "config.json").read_text())["steps"] == 24
+    assert not list(folder.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("adversarial", ["bce", "lsgan"])
+def test_adversarial_forms_train(settings: Settings, adversarial: str) -> None:
+    assert np.isfinite(stats(run(settings, adversarial=adversarial, steps=3))[-1]["critic"])
+
+
+@pytest.mark.parametrize("generator", ["unet", "johnson"])
+def test_other_generators_train(settings: Settings, generator: str) -> None:
+    options = {"unet": {"ngf": 8, "n_blocks": 1, "noise": True}, "johnson": {"channels": 8, "n_blocks": 1}}
+    folder = run(settings, generator=generator, generator_options=options[generator], steps=3)
+    assert (folder / WEIGHTS).is_file()
+
+
+def test_bf16_trains(settings: Settings) -> None:
+    assert np.isfinite(stats(run(settings, precision="bf16-mixed"))[-1]["total"])
+
+
+def test_same_seed_same_weights_other_seed_other_weights(settings: Settings, tmp_path: Path) -> None:
+    first = run(settings)
+    assert_same_weights(first, run(settings, run=str(tmp_path / "again"), workers=1))
+    other = load_file(run(settings, run=str(tmp_path / "other"), seed=1) / WEIGHTS)
+    assert not torch.equal(other["stem.direction"], load_file(first / WEIGHTS)["stem.direction"])
+
+
+def test_teacher_is_followed(settings: Settings, tmp_path: Path) -> None:
+    teacher = run(settings, run=str(tmp_path / "teacher"))
+    lines = stats(run(settings, teacher=str(teacher), steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0))
+    assert lines[-1]["teacher"] < lines[0]["teacher"]
+
+
+def command(settings: Settings, folder: Path, **changes: object) -> list[str]:
+    both = settings | changes
+    line = [sys.executable, "-m", "stylesdk.cli", "train", *both["artworks"]]  # type: ignore[misc]
+    line += ["--photos", both["photos"], "-o", str(folder), "--steps", str(both["steps"]), "--device", "cpu"]
+    line += ["--vgg", both["vgg"][0], "--precision", "32-true", "--size", "nano"]  # type: ignore[index]
+    for name in ("batch", "crop", "artwork_size", "critic_channels", "critic_strided", "workers", "tick"):
+        line += ["--set", f"{name}={both[name]}"]
+    return line
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / STATS).is_file() and any(line["step"] >= step for line in _whole_lines(folder)):
+            return
+        time.sleep(0.02)
+    raise AssertionError("the run did not reach its checkpoint in 120 s")
+
+
+def _whole_lines(folder: Path) -> list[dict[str, float]]:
+    text = (folder / STATS).read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def test_killed_and_resumed_ends_with_the_same_weights(settings: Settings, tmp_path: Path) -> None:
+    """SIGKILL half-way through 60 steps, then the same command again."""
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    changes = {"steps": 60, "tick": 7, "workers": 1}
+    subprocess.run(command(settings, alone, **changes), check=True, capture_output=True)
+    with subprocess.Popen(command(settings, killed, **changes), stdout=subprocess.DEVNULL) as process:
+        wait_for_step(killed, 28)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    state = load_checkpoint(killed)
+    assert state is not None and 28 <= state["step"] < 60
+    subprocess.run(command(settings, killed, **changes), check=True, capture_output=True)
+    assert_same_weights(alone, killed)
+    assert [line["step"] for line in stats(killed)] == [line["step"] for line in stats(alone)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_saves_and_exits_130(settings: Settings, tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        command(settings, folder, steps=100_000, tick=5), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        wait_for_step(folder, 5)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    state = load_checkpoint(folder)
+    assert state is not None and state["step"] >= 5
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_path: Path) -> None:
+    """torchrun, gloo, batch 2 each, against one process with batch 4; fp32, 6 steps."""
+    one = run(settings, run=str(tmp_path / "one"), batch=4, equivariance_weight=0.0)
+    code = (
+        "import sys, json, io\n"
+        "from rich.console import Console\n"
+        "from styletrainer.config import config_from_dict\n"
+        "from styletrainer.loop import train\n"
+        "train(config_from_dict(json.loads(sys.argv[1]), 'test'), Console(file=io.StringIO()))\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    two = tmp_path / "two"
+    config = json.dumps(settings | {"run": str(two), "batch": 2, "equivariance_weight": 0.0})
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([*torchrun, str(script), config], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    for name, value in load_file(one / WEIGHTS).items():
+        torch.testing.assert_close(load_file(two / WEIGHTS)[name], value, rtol=0, atol=1e-4)
+
+
+def test_broken_photo_among_good_ones_is_counted(settings: Settings, material: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index, path in enumerate(sorted((material / "photos").iterdir())):
+        (photos / path.name).write_bytes(path.read_bytes() if index else path.read_bytes()[:40])
+    assert sum(line["skipped_photos"] for line in stats(run(settings, photos=str(photos), steps=12))) > 0
+
+
+def test_no_photos(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="no picture below"):
+        run(settings, photos=str(tmp_path / "nowhere"))
+
+
+def test_only_broken_photos(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(TrainError, match="unreadable photos"):
+        run(settings, photos=str(tmp_path / "photos"))
+
+
+def test_artwork_too_small_and_artwork_that_is_none(settings: Settings, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), np.zeros((40, 50, 3), np.uint8))
+    with pytest.raises(TrainError, match=r"50x40 pixels; expected: at least 64"):
+        run(settings, artworks=[str(small)])
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(TrainError, match="does not read as a picture"):
+        run(settings, artworks=[str(tmp_path / "text.jpg")])
+
+
+def test_full_disk_keeps_the_last_checkpoint(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(settings, steps=6)
+    before = (folder / CHECKPOINT).read_bytes()
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainError, match=r"No space left.*(\n.*)*free some disk space"):
+        run(settings, steps=6, run=str(folder.parent / "new"))
+    monkeypatch.undo()
+    assert (folder / CHECKPOINT).read_bytes() == before
+    assert not list((folder.parent / "new").glob(".*.tmp"))
+    run(settings, run=str(folder.parent / "new"))  # and the same command goes on afterwards
+
+
+def test_checkpoint_of_another_generator_is_refused(settings: Settings) -> None:
+    folder = run(settings)
+    with pytest.raises(TrainError, match="generator_options.*nano.*small"):
+        run(settings, generator_options={"size": "small"})
+    assert load_checkpoint(folder) is not None
+
+
+def test_weights_of_another_generator_are_refused(settings: Settings, tmp_path: Path) -> None:
+    folder = run(settings)
+    other = run(settings, run=str(tmp_path / "other"), generator_options={"size": "small"})
+    (folder / CHECKPOINT).write_bytes((other / CHECKPOINT).read_bytes())
+    with pytest.raises(TrainError, match="tensors are not those of this Realtime"):
+        run(settings, steps=12)
+
+
+def test_corrupt_checkpoint_is_named(settings: Settings) -> None:
+    folder = run(settings)
+    (folder / CHECKPOINT).write_bytes((folder / CHECKPOINT).read_bytes()[:1000])
+    with pytest.raises(TrainError, match="does not read as a checkpoint"):
+        run(settings, steps=12)
+
+
+def test_no_resume_refuses_a_taken_folder(settings: Settings) -> None:
+    folder = run(settings)
+    config = config_from_dict(settings | {"run": str(folder)}, "the test")
+    with pytest.raises(TrainError, match="holds a run at step 6"):
+        train(config, Console(file=io.StringIO()), resume=False)
+
+
+def test_loss_that_is_not_finite_stops_the_run(settings: Settings) -> None:
+    folder = run(settings)
+    with pytest.raises(TrainError, match="not finite"):
+        run(settings, run=str(folder.parent / "nan"), learning_rate=1e30, steps=30, tick=10)
+    assert not (folder.parent / "nan" / CHECKPOINT).exists()

@@ -1,0 +1,106 @@
+"""Losses against values worked out by hand or by numpy in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from styletrainer import losses
+
+
+def test_gram_is_f_ft_over_chw() -> None:
+    features = torch.arange(12, dtype=torch.float32).reshape(1, 2, 2, 3)
+    flat = np.arange(12, dtype=np.float64).reshape(2, 6)
+    np.testing.assert_allclose(losses.gram(features)[0].numpy(), flat @ flat.T / (2 * 2 * 3), rtol=1e-6)
+
+
+def test_gram_of_bf16_features_is_summed_in_float32() -> None:
+    features = torch.full((1, 1, 100, 100), 1.0, dtype=torch.bfloat16)
+    assert losses.gram(features).item() == 1.0  # bf16 sums of ones stop at 256
+
+
+def test_content_loss_normalises_each_picture_by_itself() -> None:
+    photo = torch.stack([torch.full((1, 2, 2), 2.0), torch.full((1, 2, 2), 10.0)])
+    output = photo + torch.tensor([1.0, 5.0]).view(2, 1, 1, 1)
+    assert losses.content_loss(output, photo).item() == pytest.approx(0.25, rel=1e-6)
+
+
+def test_style_loss_is_zero_on_the_artwork_and_one_on_a_blank() -> None:
+    features = torch.rand(1, 4, 8, 8)
+    target = losses.gram(features)
+    assert losses.style_loss(features, target).item() == pytest.approx(0.0, abs=1e-9)
+    assert losses.style_loss(torch.zeros_like(features), target).item() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_total_variation_of_a_ramp() -> None:
+    ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 3, 4)
+    assert losses.total_variation(ramp).item() == pytest.approx(1.0)  # 1 along x, 0 along y
+
+
+@pytest.mark.parametrize(
+    ("kind", "critic", "fooling"),
+    [
+        ("bce", np.log1p(np.exp(-2.0)) + np.log1p(np.exp(-1.0)), np.log1p(np.exp(1.0))),
+        ("lsgan", (1.0 + 1.0) / 2, (-1.0 - 1.0) ** 2 / 2),
+        ("hinge", 0.0 + 0.0, 1.0),
+    ],
+)
+def test_adversarial_forms(kind: losses.Adversarial, critic: float, fooling: float) -> None:
+    real, fake = torch.full((3, 1, 2, 2), 2.0), torch.full((3, 1, 2, 2), -1.0)
+    assert losses.critic_loss(real, fake, kind).item() == pytest.approx(critic, rel=1e-5, abs=1e-7)
+    assert losses.fooling_loss(fake, kind).item() == pytest.approx(fooling, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bce", "lsgan", "hinge"])
+def test_each_side_minimises_its_own_loss(kind: losses.Adversarial) -> None:
+    """A step down the critic's loss parts real from fake; a step down the generator's raises the fake."""
+    real = torch.zeros(4, requires_grad=True)
+    fake = torch.zeros(4, requires_grad=True)
+    losses.critic_loss(real, fake, kind).backward()
+    assert real.grad is not None and fake.grad is not None
+    assert (real.grad < 0).all()
+    assert (fake.grad >= 0).all()
+    generated = torch.zeros(4, requires_grad=True)
+    losses.fooling_loss(generated, kind).backward()
+    assert generated.grad is not None and (generated.grad < 0).all()
+
+
+def test_grid_loss_sees_a_stamp_and_not_a_texture() -> None:
+    random = torch.Generator().manual_seed(0)
+    stamp = torch.rand(1, 3, 8, 8, generator=random).repeat(1, 1, 12, 12)
+    texture = torch.rand(1, 3, 96, 96, generator=random)
+    assert losses.grid_loss(stamp).item() > 0.8
+    assert losses.grid_loss(texture).item() < 0.1  # 1/16 is what 4x4 windows leave of noise
+
+
+def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
+    picture = torch.rand(1, 3, 32, 32)
+    moved = torch.zeros_like(picture)
+    moved[:, :, 2:, 3:] = picture[:, :, :-2, :-3]
+    assert losses.equivariance_loss(moved, picture, (2, 3)).item() == 0
+    assert losses.equivariance_loss(picture, picture, (2, 3)).item() > 0.05
+
+
+@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "equivariance"])
+def test_gradients_agree_with_finite_differences(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    shape = (1, 2, 40, 40) if name == "grid" else (1, 2, 6, 6)
+    # gram and content compute in float32, so the check is against central differences, not gradcheck.
+    picture = torch.rand(shape, generator=random, dtype=torch.float64, requires_grad=True)
+    other = torch.rand(shape, generator=random, dtype=torch.float64)
+    functions = {
+        "content": lambda x: losses.content_loss(x, other),
+        "style": lambda x: losses.style_loss(x, losses.gram(other)),
+        "tv": losses.total_variation,
+        "grid": losses.grid_loss,
+        "equivariance": lambda x: losses.equivariance_loss(x, other, (1, 1)),
+    }
+    function = functions[name]
+    function(picture).backward()
+    direction = torch.randn(shape, generator=random, dtype=torch.float64)
+    step = 1e-2 if name in ("content", "style") else 1e-5
+    with torch.no_grad():
+        numeric = (function(picture + step * direction) - function(picture - step * direction)) / (2 * step)
+    assert picture.grad is not None
+    analytic = (picture.grad * direction).sum()
+    assert analytic.item() == pytest.approx(float(numeric), rel=2e-2)

@@ -1,0 +1,96 @@
+"""`stylesdk train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from styletrainer.config import TrainConfig, config_from_dict, settings_from_toml
+from styletrainer.errors import TrainError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train(
+    artworks: Annotated[list[Path], typer.Argument(help="Pictures of one style.")],
+    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    recipe: Annotated[str, typer.Option(help="hybrid: content + style + critic + TV.")] = "hybrid",
+    generator: Annotated[str | None, typer.Option(help="realtime, unet or johnson.")] = None,
+    size: Annotated[str | None, typer.Option(help="nano, small or base, of the realtime generator.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps; an upper bound with --minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this much training time.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
+    vgg: Annotated[
+        list[Path] | None,
+        typer.Option(help="VGG-19 weights (.safetensors, .pth). Default: STYLESDK_VGG, else downloaded."),
+    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Finished run whose pictures are followed.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed or 32-true.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML with any setting of the run.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="SETTING=VALUE, any setting of the run, such as style_weight=2."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")] = True,
+    dry_run: Annotated[bool, typer.Option(help="Check and print the settings, train nothing.")] = False,
+) -> None:
+    """Train a generator that paints photos in the style of ARTWORKS.
+
+    Needs a folder of some hundred photographs. The run folder holds config.json, checkpoint.pt,
+    generator.safetensors, stats.jsonl, sample sheets and TensorBoard logs; the same command goes on where a
+    stopped run ended. Several GPUs or nodes: start it with torchrun.
+    """
+    values: dict[str, Any] = settings_from_toml(config) if config else {}
+    given = {
+        "artworks": [str(p) for p in artworks],
+        "photos": str(photos),
+        "run": str(output),
+        "recipe": recipe,
+        "generator": generator,
+        "steps": steps,
+        "minutes": minutes,
+        "batch": batch,
+        "seed": seed,
+        "vgg": [str(p) for p in vgg] if vgg else None,
+        "teacher": str(teacher) if teacher else None,
+        "accelerator": device,
+        "precision": precision,
+        "generator_options": {"size": size} if size else None,
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    if minutes is not None and steps is None:
+        values["steps"] = 10_000_000  # the clock decides
+    for item in settings or []:
+        values |= _setting(item)
+    resolved = config_from_dict(values, "the command line")
+    console = Console()
+    if dry_run:
+        console.print_json(json.dumps(dataclasses.asdict(resolved)))
+        return
+    from styletrainer.loop import train as run_training  # torch and Fabric take seconds to import
+
+    run = run_training(resolved, console, resume)
+    console.print(f"{run}: done. Next: stylesdk export {run} -o models", highlight=False, soft_wrap=True)
+
+
+def _setting(item: str) -> dict[str, Any]:
+    """``name=value``, the value as JSON, else as text."""
+    name, sign, text = item.partition("=")
+    if not sign:
+        raise TrainError(f"got: --set {item}; expected: SETTING=VALUE, such as style_weight=2")
+    try:
+        return {name: json.loads(text)}
+    except ValueError:
+        return {name: text}
+
+
+__all__ = ["TrainConfig", "app"]
