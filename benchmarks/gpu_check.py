@@ -2,8 +2,9 @@
 
 Exit code 0: a GPU is there and nothing failed; 1: something failed; 2: no GPU. What is not installed is
 "not run", with the reason; --strict counts that as failed. Needs nothing but the repository
-(PYTHONPATH=sdk:trainer:export), torch and numpy; each further package adds rows. TensorRT comes last and the
-result file is written after each row, because a runtime that meets a GPU it does not know may end the process.
+(PYTHONPATH=sdk:trainer:export), torch and numpy; each further package adds rows. TensorRT comes last, and
+the result file is written after each row, because a runtime that meets a GPU which it does not know may
+end the process.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def spread(milliseconds: list[float], prefix: str = "") -> Figures:
 
 
 def ort_session(model: Path, options: dict[str, str] | None = None) -> Any:
-    """onnxruntime on CUDA, and on nothing else."""
+    """A session of onnxruntime on CUDA, and on nothing else."""
     need("torch")  # first: its wheels bring the CUDA libraries into the process
     ort = need("onnxruntime")
     if "CUDAExecutionProvider" not in ort.get_available_providers():

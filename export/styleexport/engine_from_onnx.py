@@ -70,7 +70,12 @@ def engine_from_onnx(
     _check_flavour(flavour)
     trt = import_flavour(flavour)
     engine = _engine(flavour, trt.__version__)
-    plan = _build(trt, data, onnx_path, (min_size, opt_size, max_size), progress)
+    monitor = _monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
+    plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), monitor)
+    if monitor and monitor.failure:
+        raise monitor.failure
+    if problem:
+        raise ExportError(problem)
     manifest = dataclasses.replace(
         manifest,
         sha256=hashlib.sha256(plan).hexdigest(),
@@ -122,34 +127,35 @@ def _engine(flavour: str, version: str) -> Engine:
 
 
 def _build(
-    trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], progress: Progress | None
-) -> bytes:
-    logger = collecting_logger(trt)
+    trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], monitor: Any
+) -> tuple[bytes, str]:
+    """The plan, or what went wrong.
+
+    Nothing is raised here: an exception would keep the builder alive in its traceback, and the garbage
+    collector, when it comes by in a callback of a later build, would wait for that build's lock forever.
+    """
+    version, logger = trt.__version__, collecting_logger(trt)
     try:
         builder = trt.Builder(logger)
-    except TypeError as error:  # what the bindings make of a null pointer
-        raise ExportError(
-            f"got: TensorRT does not start ({logger.last_error()}); expected: a builder."
-        ) from error
+    except TypeError:  # what the bindings make of a null pointer
+        return b"", f"got: TensorRT {version} does not start ({logger.last_error()}); expected: a builder."
     network = builder.create_network(_network_flags(trt))
-    _parse(trt, network, logger, data, path)
+    if problem := _parse(trt, network, logger, data):
+        return b"", f"got: {path}, which TensorRT {version} cannot read:\n{problem}"
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     profile.set_shape("frame", *((1, height, width, 3) for height, width in sizes))
     if config.add_optimization_profile(profile) < 0:
-        raise ExportError(f"got: sizes {sizes}, which TensorRT refuses ({logger.last_error()}).")
-    monitor = None
-    if progress and hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"):
-        monitor = config.progress_monitor = _monitor(trt, progress)
+        return b"", f"got: sizes {sizes}, which TensorRT refuses ({logger.last_error()})."
+    if monitor and hasattr(config, "progress_monitor"):
+        config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
-    if monitor and monitor.failure:
-        raise monitor.failure
     if plan is None:
-        raise ExportError(
-            f"got: {path}, which TensorRT {trt.__version__} cannot build: {logger.last_error()}\n"
+        return b"", (
+            f"got: {path}, which TensorRT {version} cannot build: {logger.last_error()}\n"
             "Do this: check the size, the graphics memory and the precision; fp16 builds everywhere."
         )
-    return bytes(plan)
+    return bytes(plan), ""
 
 
 def _network_flags(trt: Any) -> int:
@@ -158,20 +164,19 @@ def _network_flags(trt: Any) -> int:
     return 1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0
 
 
-def _parse(trt: Any, network: Any, logger: Any, data: bytes, path: Path) -> None:
+def _parse(trt: Any, network: Any, logger: Any, data: bytes) -> str:
+    """Fill the network; returns what the parser does not like."""
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(data):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         told = [f"  node {e.node_name() or '?'} ({e.node_operator() or '?'}): {e.desc()}" for e in errors]
-        raise ExportError(
-            f"got: {path}, which TensorRT {trt.__version__} cannot read:\n"
-            + "\n".join(told or [f"  {logger.last_error()}"])
+        return (
+            "\n".join(told or [f"  {logger.last_error()}"])
             + "\nexpected: operators and types that TensorRT knows.\n"
             "Do this: replace that operator in the generator, or run the ONNX file on onnxruntime."
         )
     names = [network.get_input(index).name for index in range(network.num_inputs)]
-    if "frame" not in names:
-        raise ExportError(f"got: {path} with the inputs {names}; expected: frame and strength.")
+    return "" if "frame" in names else f"its inputs are {names}; expected: frame and strength."
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:

@@ -6,12 +6,35 @@ with stylesdk.Stylizer("starry_night") as stylizer:
     out = stylizer.run(cv2.imread("photo.jpg"))
 """
 
-from stylesdk import errors
-from stylesdk.errors import StyleSDKError
+from stylesdk.errors import (
+    ClosedError,
+    DeviceError,
+    EngineMismatchError,
+    FrameError,
+    MissingExtraError,
+    ModelFileError,
+    SinkError,
+    SourceError,
+    StyleSDKError,
+)
 from stylesdk.manifest import Manifest
 from stylesdk.styles import styles
 from stylesdk.stylizer import Stylizer
 
 __version__ = "0.1.0"
 
-__all__ = ["Manifest", "StyleSDKError", "Stylizer", "__version__", "errors", "styles"]
+__all__ = [
+    "ClosedError",
+    "DeviceError",
+    "EngineMismatchError",
+    "FrameError",
+    "Manifest",
+    "MissingExtraError",
+    "ModelFileError",
+    "SinkError",
+    "SourceError",
+    "StyleSDKError",
+    "Stylizer",
+    "__version__",
+    "styles",
+]

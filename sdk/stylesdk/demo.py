@@ -10,6 +10,7 @@ from rich.console import Console
 from stylesdk.errors import SinkError
 from stylesdk.live import open_sink, open_source, run_pipeline
 from stylesdk.live.scene import render_frame
+from stylesdk.live.sinks import write_image
 from stylesdk.stylizer import Stylizer
 
 
@@ -34,11 +35,7 @@ def run_demo(style: str, output: Path, console: Console) -> None:
         source = open_source("demo")
         counts = run_pipeline(source, stylizer, open_sink(str(clip), source))
         sheet = cv2.vconcat([photo, styled])
-        still = open_source("demo")
-        sink = open_sink(str(picture), still)
-        sink.write(sheet, next(iter(still)))
-        sink.close()
-        still.close()
+        write_image(picture, sheet)
         console.print(
             f"{counts.delivered} frames of 640x360 at {counts.fps:.1f} frames/s on {stylizer.backend}",
             highlight=False,

@@ -1,6 +1,6 @@
 """Stands in for the package ``tensorrt_rtx``: engines that invert frames, over the pretend driver's memory.
 
-It keeps the real bindings' habits: bools and None instead of exceptions, text only to the logger, addresses as ints.
+It keeps the real bindings' habits: bools and None for failure, text only to the logger, addresses as ints.
 """
 
 import ctypes

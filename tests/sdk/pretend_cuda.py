@@ -1,4 +1,4 @@
-"""Runs a piece of Python on the pretend CUDA driver, in a process of its own: the driver is never loaded here."""
+"""Runs a piece of Python on the pretend CUDA driver, in a process of its own."""
 
 import os
 import subprocess

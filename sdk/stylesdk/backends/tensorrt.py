@@ -115,7 +115,12 @@ class TensorRTBackend:
                     expected="a plan built by this TensorRT for this GPU",
                     do=_rebuild(self.manifest),
                 )
-            _check_tensors(path, self._engine)
+            if (tensors := _tensors(self._engine)) != _TENSORS:
+                raise ModelFileError(
+                    f"{path}, a plan with the tensors {tensors}",
+                    expected=f"{_TENSORS}",
+                    do="export a stylesdk model",
+                )
             self._min, self._max = _frame_sizes(self._engine)
             self._context = self._engine.create_execution_context()
         if self._context is None:
@@ -254,13 +259,10 @@ def _rebuild(manifest: Manifest | None) -> str:
     return f"stylesdk export RUN --format engine --size {width}x{height}"
 
 
-def _check_tensors(path: Path, engine: Any) -> None:
+def _tensors(engine: Any) -> dict[str, tuple[str, str]]:
+    """Direction and type of each tensor, by name."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    found = {n: (engine.get_tensor_mode(n).name, engine.get_tensor_dtype(n).name) for n in names}
-    if found != _TENSORS:
-        raise ModelFileError(
-            f"{path}, a plan with the tensors {found}", expected=f"{_TENSORS}", do="export a stylesdk model"
-        )
+    return {n: (engine.get_tensor_mode(n).name, engine.get_tensor_dtype(n).name) for n in names}
 
 
 def _frame_sizes(engine: Any) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -45,7 +45,9 @@ class BranchedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.padding, self.residual = stride, (kernel - stride + 1) // 2, residual
-        self.direction = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
+        # Of norm 1 from the start: Adam's steps have one size, and would be lost on larger numbers.
+        direction = torch.randn(channels_out, channels_in, kernel, kernel)
+        self.direction = nn.Parameter(F.normalize(direction, dim=(1, 2, 3)))
         self.gain = nn.Parameter(torch.full((channels_out, 1, 1, 1), gain))
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.point: nn.Parameter | None = None

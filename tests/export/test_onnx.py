@@ -1,0 +1,156 @@
+"""torch = ONNX = fp16 ONNX, any size, nothing of this machine inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from styleexport.errors import ExportError
+from styleexport.export import export_onnx, fp16_model, verification_frames
+from styleexport.fp16_from_onnx import fp16_from_onnx
+from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
+from styleexport.verify import compare, run_frames, run_torch, verify
+from stylesdk import Manifest, Stylizer
+from stylesdk.onnx_file import manifest_from_onnx
+from stylesdk.styles import resolve
+from styletrainer.checkpoint import save_checkpoint
+from styletrainer.config import config_from_dict
+from styletrainer.errors import TrainError
+from styletrainer.generators import build_generator
+from torch import nn
+
+OPTIONS = {
+    "realtime": {"size": "nano"},
+    "johnson": {"channels": 8, "n_blocks": 1},
+    "unet": {"ngf": 8, "n_blocks": 1},
+}
+
+
+def make_generator(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return build_generator(name, OPTIONS[name]).eval()
+
+
+def make_run(folder: Path, name: str, generator: nn.Module | None = None) -> Path:
+    values = {"artworks": ["here/my_art.jpg"], "photos": "secret/place", "run": str(folder)}
+    config = config_from_dict(values | {"generator": name, "generator_options": OPTIONS[name]}, "test")
+    folder.mkdir()
+    config.save(folder / "config.json")
+    save_checkpoint(folder, {}, generator or make_generator(name))
+    return folder
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_torch_equals_onnx_equals_fp16(tmp_path: Path, name: str) -> None:
+    written = export_onnx(make_run(tmp_path / "run", name), tmp_path / "out")
+    assert [path.name for path in written] == ["my_art.onnx", "my_art.fp16.onnx"]
+    contract = contract_from_generator(make_generator(name))
+    frames = verification_frames(None)
+    wanted = [run_torch(contract, frame, strength) for frame, strength in frames]
+    for path, limit, mean in zip(written, (1, 8), (0.02, 0.5), strict=True):
+        found = compare(wanted, run_frames(path.read_bytes(), frames))
+        assert found.max <= limit and found.mean <= mean
+        assert found == written[path]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (479, 641), (17, 33), (100, 16)])
+def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
+    generator = make_generator("realtime")
+    manifest = Manifest(name="x", styles=("x",), stride=8, precision="fp32", licence="Apache-2.0")
+    data = onnx_from_generator(generator, manifest)
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    found = run_frames(data, [(frame, 1.0)])
+    assert found[0].shape == frame.shape
+    verify([run_torch(contract_from_generator(generator), frame)], found, "fp32", "ONNX")
+    np.testing.assert_array_equal(run_frames(data, [(frame, 0.0)])[0], frame)
+
+
+def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
+    path, half = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out", name="mine", licence="CC0")
+    for file, precision in ((path, "fp32"), (half, "fp16")):
+        data = file.read_bytes()
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model, full_check=True)
+        inputs = {i.name: i.type.tensor_type for i in model.graph.input}
+        assert inputs["frame"].elem_type == onnx.TensorProto.UINT8
+        assert [d.dim_param or d.dim_value for d in inputs["frame"].shape.dim] == [1, "height", "width", 3]
+        assert inputs["strength"].elem_type == onnx.TensorProto.FLOAT
+        for secret in (b"secret/place", str(tmp_path).encode(), str(Path.home()).encode() + b"/", b"site-packages", b".py"):
+            assert secret not in data, secret
+        manifest = manifest_from_onnx(data, "x")
+        assert (manifest.name, manifest.precision, manifest.licence) == ("mine", precision, "CC0")
+        assert manifest.training["artworks"] == ["my_art.jpg"]
+        floats = [i for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT]
+        assert bool(floats) == (precision == "fp32")
+        convs = [n for n in model.graph.node if n.op_type == "Conv"]
+        assert len(convs) == 14  # one a layer: the branches are folded
+
+
+def test_same_run_same_bytes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "realtime")
+    first = {p.name: p.read_bytes() for p in export_onnx(run, tmp_path / "a")}
+    assert first == {p.name: p.read_bytes() for p in export_onnx(run, tmp_path / "b")}
+
+
+def test_outside_the_tolerance_nothing_is_written(tmp_path: Path) -> None:
+    generator = make_generator("realtime")
+    with torch.no_grad():  # values that fp16 holds, sums that it cannot
+        generator.up.gain.mul_(3000)
+        generator.out.gain.mul_(1 / 3000)
+    run = make_run(tmp_path / "run", "realtime", generator)
+    with pytest.raises(ExportError, match="Nothing was written"):
+        export_onnx(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weight_that_fp16_cannot_hold(tmp_path: Path) -> None:
+    generator = make_generator("realtime")
+    with torch.no_grad():
+        generator.down.gain.fill_(1e7)
+    with pytest.raises(ExportError, match="what fp16 holds"):
+        export_onnx(make_run(tmp_path / "run", "realtime", generator), tmp_path / "out", precisions=["fp16"])
+
+
+def test_differences_are_in_8_bit_steps() -> None:
+    left, right = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
+    right[0, 0, 0] = 12
+    found = compare([left], [right])
+    assert (found.max, found.mean, found.frames) == (12, 1.0, 1)
+    with pytest.raises(ExportError, match="own size"):
+        compare([left], [right[:1]])
+
+
+def test_no_run_in_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"no config\.json"):
+        export_onnx(tmp_path, tmp_path / "out")
+
+
+def test_fp16_of_an_fp16_file_is_refused_and_passed_through(tmp_path: Path) -> None:
+    _, half = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out")
+    with pytest.raises(ExportError, match="precision fp16"):
+        fp16_from_onnx(half.read_bytes(), "x")
+    assert fp16_model(half, tmp_path / "other", None) == half
+
+
+def test_unwritable_output(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(ExportError, match="File exists|Not a directory"):
+        export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out")
+
+
+def test_shipped_fp16_on_twenty_photos(shared: Path, tmp_path: Path) -> None:
+    """fp16 against fp32 of every bundled fp32 style: mean at most 0.5, maximum at most 8, of 255."""
+    photos = sorted((shared / "assets/photos").glob("*.jpg"))[::20][:20]
+    frames = [(cv2.imread(str(path)), 1.0) for path in photos]
+    assert len(frames) == 20
+    path = resolve("starry_night")
+    half = fp16_from_onnx(path.read_bytes(), "starry_night")
+    difference = compare(run_frames(path.read_bytes(), frames), run_frames(half, frames))
+    assert difference.mean <= 0.5 and difference.max <= 8, difference
+    (tmp_path / "half.onnx").write_bytes(half)
+    with Stylizer(tmp_path / "half.onnx") as stylizer:
+        assert stylizer.run(frames[0][0]).shape == frames[0][0].shape

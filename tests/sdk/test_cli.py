@@ -1,0 +1,105 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from stylesdk.cli import parse_size
+from stylesdk.doctor import conflicts
+
+
+def stylesdk(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-W", "error", "-m", "stylesdk.cli", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=200, check=False)
+
+
+def test_demo_writes_a_clip_and_a_picture(tmp_path: Path) -> None:
+    done = stylesdk("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "inference" in done.stdout and "p99" in done.stdout
+    picture = cv2.imread(str(tmp_path / "stylesdk-demo/demo.png"))
+    photo, styled = picture[:360], picture[360:]
+    assert styled.shape == photo.shape == (360, 640, 3)
+    assert np.abs(photo.astype(int) - styled).mean() > 10
+    clip = cv2.VideoCapture(str(tmp_path / "stylesdk-demo/demo.mp4"))
+    assert int(clip.get(cv2.CAP_PROP_FRAME_COUNT)) == 100
+
+
+def test_run_on_an_image(tmp_path: Path, frame: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), frame)
+    done = stylesdk("run", "photo.png", "-o", "out.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "out.png")).shape == frame.shape
+
+
+def test_run_test_pattern_to_null(tmp_path: Path) -> None:
+    done = stylesdk("run", "test:5", "-o", "null", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "frames/s" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("run", "nowhere.png"), 1, "nowhere.png"),
+        (("run", "test:1", "-s", "no_style", "-o", "null"), 1, "stylesdk styles"),
+        (("run", "test:1", "-o", "out.xyz"), 1, "out.xyz"),
+        (("run", "test:1", "--strength", "2"), 2, "strength"),
+        (("nonsense",), 2, "nonsense"),
+        (("bench", "--size", "big"), 2, "1280x720"),
+        (("train", "a.jpg", "--photos", "none", "-o", "run"), 1, "no picture below"),
+        (("export", "none", "-o", "out"), 1, "config.json"),
+        (("export", "none", "-o", "out", "--format", "tflite"), 1, "onnx or engine"),
+        (("train", "a.jpg", "--photos", "p", "-o", "r", "--set", "colour=blue"), 1, "colour: unknown"),
+    ],
+)
+def test_mistakes_get_one_message_and_no_traceback(
+    tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    done = stylesdk(*words, cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert message in re.sub(r"\s+", " ", done.stderr.replace("│", "")), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_bench_writes_json(tmp_path: Path) -> None:
+    done = stylesdk("bench", "--size", "160x120", "--frames", "10", "--json", "b.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "b.json").read_text())
+    stages = report["models"]["starry_night"]["stages"]
+    assert stages["total"]["count"] == 10
+    assert stages["total"]["p50"] >= stages["inference"]["p50"] > 0
+    assert report["machine"]["processor"]
+
+
+def test_styles_and_doctor(tmp_path: Path) -> None:
+    assert "starry_night" in stylesdk("styles", cwd=tmp_path).stdout
+    done = stylesdk("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "onnxruntime" in done.stdout and "GPU" in done.stdout
+
+
+def test_doctor_names_conflicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylesdk.doctor.installed", lambda p: "1.0" if p.startswith("onnxruntime") else "")
+    found = "\n".join(conflicts())
+    assert "onnxruntime and onnxruntime-gpu" in found
+    assert "pip uninstall -y" in found
+
+
+def test_parse_size() -> None:
+    assert parse_size("1280x720") == (720, 1280)
+
+
+def test_every_command_has_help(tmp_path: Path) -> None:
+    for command in ("demo", "styles", "run", "webcam", "train", "export", "bench", "doctor"):
+        done = stylesdk(command, "--help", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "Usage" in done.stdout
