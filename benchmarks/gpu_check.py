@@ -58,13 +58,24 @@ def need(package: str) -> Any:
         raise NotRun(f"no {package} ({error})") from error
 
 
+def cuda_torch() -> Any:
+    """The package torch, with a GPU."""
+    torch = need("torch")
+    if not torch.cuda.is_available():
+        raise NotRun(f"torch {torch.__version__} sees no CUDA device")
+    return torch
+
+
 def no_gpu() -> str:
     """Why there is no GPU; empty where there is one."""
     try:
         usable: Callable[[], str] = importlib.import_module("stylesdk.gpu.device").cuda_usable
         return usable()
     except ImportError:  # stylesdk wants opencv
-        return "" if need("torch").cuda.is_available() else "torch sees no CUDA device"
+        with suppress(NotRun):
+            cuda_torch()
+            return ""
+        return "neither stylesdk nor torch sees a CUDA device"
 
 
 def environment(gpu: bool) -> Figures:
@@ -127,7 +138,8 @@ def spread(milliseconds: list[float], prefix: str = "") -> Figures:
 
 def ort_session(model: Path, options: dict[str, str] | None = None) -> Any:
     """A session of onnxruntime on CUDA, and on nothing else."""
-    need("torch")  # first: its wheels bring the CUDA libraries into the process
+    with suppress(NotRun):
+        need("torch")  # first: its wheels bring the CUDA libraries into the process
     ort = need("onnxruntime")
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise NotRun("this onnxruntime has no CUDA provider: install onnxruntime-gpu")
@@ -146,7 +158,7 @@ def ort_pixels(model: str | None) -> Figures:
 
 def ort_graph(model: str | None, size: tuple[int, int]) -> Figures:
     """GPU-resident frames through onnxruntime, without and with its CUDA graph."""
-    torch, figures = need("torch"), Figures()
+    torch, figures = cuda_torch(), Figures()
     tensors = {
         "frame": torch.from_numpy(picture(size)[None]).cuda(),
         "strength": torch.ones(1, device="cuda"),
@@ -235,7 +247,7 @@ def engine_pixels(model: str | None, plan: Callable[[], Path]) -> Figures:
 
 def engine_graph(plan: Callable[[], Path], flavour: str, size: tuple[int, int]) -> Figures:
     """GPU-resident frames through an engine, without and with a CUDA graph captured by torch."""
-    torch, trt = need("torch"), need(flavour)
+    torch, trt = cuda_torch(), need(flavour)
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
     engine = runtime.deserialize_cuda_engine(plan().read_bytes())
     context = engine and engine.create_execution_context()
@@ -270,7 +282,7 @@ def engine_graph(plan: Callable[[], Path], flavour: str, size: tuple[int, int]) 
 
 def copies(size: tuple[int, int]) -> Figures:
     """One frame there and back, from page-locked and from ordinary memory."""
-    torch, figures = need("torch"), Figures()
+    torch, figures = cuda_torch(), Figures()
     stream = torch.cuda.Stream()
     for kind in ("pinned", "pageable"):
         host = torch.from_numpy(picture(size)).clone()
@@ -289,7 +301,7 @@ def copies(size: tuple[int, int]) -> Figures:
 
 def training(batch: int, steps: int, crop: int = 192) -> Figures:
     """Images a second of critic, generator and perceptual steps in bf16, with random weights."""
-    torch = need("torch")
+    torch = cuda_torch()
     losses = need("styletrainer.losses")
     generators = need("styletrainer.generators")
     torch.backends.cudnn.benchmark = True

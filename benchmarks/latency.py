@@ -38,9 +38,7 @@ Seconds = dict[str, list[float]]
 def write_reference(folder: Path) -> Path:
     """The reference network in the frame contract, random weights: speed does not depend on them."""
     torch.manual_seed(0)
-    manifest = Manifest(
-        name=REFERENCE, styles=(REFERENCE,), stride=4, precision="fp32", licence="Apache-2.0"
-    )
+    manifest = Manifest(name=REFERENCE, styles=(REFERENCE,), stride=4, precision="fp32", licence="Apache-2.0")
     path = folder / "reference.onnx"
     path.write_bytes(onnx_from_generator(Johnson(), manifest))
     return path

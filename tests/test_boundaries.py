@@ -8,7 +8,16 @@ import sys
 
 import stylesdk
 
-BLOCKED = ("torch", "onnx", "tensorrt", "tensorrt_rtx", "pycuda", "onnxscript", "safetensors", "lightning_fabric")
+BLOCKED = (
+    "torch",
+    "onnx",
+    "tensorrt",
+    "tensorrt_rtx",
+    "pycuda",
+    "onnxscript",
+    "safetensors",
+    "lightning_fabric",
+)
 
 
 def in_clean_interpreter(code: str, blocked: tuple[str, ...]) -> str:
@@ -41,7 +50,9 @@ def test_sdk_styles_a_frame_without_training_packages() -> None:
 
 
 def test_importing_the_sdk_imports_no_runtime() -> None:
-    code = "import sys, stylesdk; print([m for m in ('onnxruntime', 'av', 'typer', 'rich') if m in sys.modules])"
+    code = (
+        "import sys, stylesdk; print([m for m in ('onnxruntime', 'av', 'typer', 'rich') if m in sys.modules])"
+    )
     assert in_clean_interpreter(code, ()).strip() == "[]"
 
 

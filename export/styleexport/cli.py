@@ -19,7 +19,10 @@ console = Console()
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run; for engines also an ONNX file or a bundled style.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Folder of a training run; for engines also an ONNX file or a bundled style."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
     name: Annotated[str | None, typer.Option(help="Name of the style. Default: the artwork's.")] = None,
     format: Annotated[str, typer.Option(help="onnx or engine (a TensorRT plan).")] = "onnx",  # noqa: A002
@@ -27,7 +30,9 @@ def export(
         list[str] | None, typer.Option(help="fp32, fp16. Default: both for onnx, fp16 for engine.")
     ] = None,
     size: Annotated[str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH.")] = "1280x720",
-    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
+    flavour: Annotated[
+        str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")
+    ] = None,
     photos: Annotated[Path | None, typer.Option(help="Photographs to verify on.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "Apache-2.0",
 ) -> None:
@@ -104,4 +109,8 @@ def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
         )
     assert manifest.engine is not None
     built = f"{manifest.engine.flavour} {manifest.engine.version}, {manifest.engine.gpu or 'portable'}"
-    console.print(f"{plan}  {plan.stat().st_size / 1e6:.2f} MB  {manifest.precision}  {built}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{plan}  {plan.stat().st_size / 1e6:.2f} MB  {manifest.precision}  {built}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -62,5 +62,3 @@ def run_bench(
         temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         temporary.replace(output)
-
-

@@ -37,7 +37,9 @@ Output = Annotated[
 @app.command()
 def demo(
     style: Style = "starry_night",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("stylesdk-demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
+        "stylesdk-demo"
+    ),
 ) -> None:
     """Style a bundled scene: no camera, no GPU, no network. Writes a clip and a picture."""
     from stylesdk.demo import run_demo
@@ -183,7 +185,9 @@ def _add_outside_command(name: str, module: str, extra: str, summary: str) -> No
 
 
 _add_outside_command("train", "styletrainer.cli", "train", "Train a generator from artworks and photos.")
-_add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
+_add_outside_command(
+    "export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan."
+)
 
 
 def main() -> None:
@@ -209,7 +213,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(("styletrainer", "styleexport"))
+    ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(
+        ("styletrainer", "styleexport")
+    )
     if not ours:
         raise error
     Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)

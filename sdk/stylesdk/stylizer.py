@@ -45,9 +45,7 @@ class Stylizer:
         threads: int | None = None,
         backend: Backend | None = None,
     ) -> None:
-        self._backend: Backend | None = backend or open_backend(
-            resolve(model), device, threads
-        )
+        self._backend: Backend | None = backend or open_backend(resolve(model), device, threads)
         self._name = self._backend.name
         self._manifest = self._backend.manifest
         self._latency = Latency()

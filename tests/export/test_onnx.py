@@ -70,7 +70,9 @@ def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
 
 
 def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
-    path, half = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out", name="mine", licence="CC0")
+    path, half = export_onnx(
+        make_run(tmp_path / "run", "realtime"), tmp_path / "out", name="mine", licence="CC0"
+    )
     for file, precision in ((path, "fp32"), (half, "fp16")):
         data = file.read_bytes()
         model = onnx.load_model_from_string(data)
@@ -79,7 +81,13 @@ def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
         assert inputs["frame"].elem_type == onnx.TensorProto.UINT8
         assert [d.dim_param or d.dim_value for d in inputs["frame"].shape.dim] == [1, "height", "width", 3]
         assert inputs["strength"].elem_type == onnx.TensorProto.FLOAT
-        for secret in (b"secret/place", str(tmp_path).encode(), str(Path.home()).encode() + b"/", b"site-packages", b".py"):
+        for secret in (
+            b"secret/place",
+            str(tmp_path).encode(),
+            str(Path.home()).encode() + b"/",
+            b"site-packages",
+            b".py",
+        ):
             assert secret not in data, secret
         manifest = manifest_from_onnx(data, "x")
         assert (manifest.name, manifest.precision, manifest.licence) == ("mine", precision, "CC0")

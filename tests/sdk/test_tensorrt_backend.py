@@ -184,6 +184,7 @@ def test_right_pixels_and_clamped_canvas_of_a_profile(tmp_path):
             frame = random.integers(0, 256, (*size, 3), np.uint8)
             with stylesdk.Stylizer(backend=FakeBackend(canvas=stylizer._backend.canvas(size))) as reference:
                 assert (stylizer.run(frame) == reference.run(frame)).all(), size
+            assert stylizer._backend._context.shape == (1, *stylizer._backend.canvas(size), 3)
     """,
     )
     assert live(done.stderr) == NOTHING

@@ -38,7 +38,10 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(1)
     for index in range(6):
         coarse = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / "photos" / f"{index}.png"), cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(
+            str(folder / "photos" / f"{index}.png"),
+            cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC),
+        )
     strokes = cv2.resize(random.integers(0, 256, (65, 75, 3), dtype=np.uint8), (300, 260))
     cv2.imwrite(str(folder / "artwork.png"), strokes)
     make_vgg(folder / "vgg.safetensors")

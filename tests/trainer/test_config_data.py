@@ -26,7 +26,10 @@ def test_every_problem_is_named_at_once(settings: Settings) -> None:
 
 def test_toml_settings(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("style_weight = 2.5\nstyle_layers = { relu1_2 = 1.0 }\n")
-    assert settings_from_toml(tmp_path / "run.toml") == {"style_weight": 2.5, "style_layers": {"relu1_2": 1.0}}
+    assert settings_from_toml(tmp_path / "run.toml") == {
+        "style_weight": 2.5,
+        "style_layers": {"relu1_2": 1.0},
+    }
     (tmp_path / "bad.toml").write_text("style_weight =")
     with pytest.raises(TrainError, match="does not read as TOML"):
         settings_from_toml(tmp_path / "bad.toml")

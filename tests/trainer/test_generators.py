@@ -24,7 +24,9 @@ def test_folded_realtime_equals_its_branches(size: str) -> None:
         for parameter in generator.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
         photo = torch.rand(2, 3, 48, 64)
-        torch.testing.assert_close(in_frame_units(generator.fold(), photo), generator(photo), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            in_frame_units(generator.fold(), photo), generator(photo), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_realtime_folds_to_plain_convolutions() -> None:

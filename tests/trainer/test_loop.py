@@ -80,7 +80,9 @@ def test_same_seed_same_weights_other_seed_other_weights(settings: Settings, tmp
 
 def test_teacher_is_followed(settings: Settings, tmp_path: Path) -> None:
     teacher = run(settings, run=str(tmp_path / "teacher"))
-    lines = stats(run(settings, teacher=str(teacher), steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0))
+    lines = stats(
+        run(settings, teacher=str(teacher), steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0)
+    )
     assert lines[-1]["teacher"] < lines[0]["teacher"]
 
 

@@ -45,9 +45,7 @@ class TrainConfig:
     equivariance_weight: float = 10.0  # on the squared change of style when the photo moves
     teacher_weight: float = 2.0  # on the distance to the teacher's picture, when there is one
     content_layers: Layers = field(default_factory=lambda: {"relu2_2": 0.3, "relu3_3": 1.0})
-    style_layers: Layers = field(
-        default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0}
-    )
+    style_layers: Layers = field(default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0})
     style_octaves: int = 3  # Gram matrices of the picture, of its half, of its quarter
     adversarial: str = "hinge"  # bce, lsgan, hinge
     critic_channels: int = 64

@@ -95,9 +95,7 @@ def _random_crop(picture: Picture, side: int, random: np.random.Generator) -> Pi
 class Crops(Dataset[tuple[Tensor, Tensor, int]]):
     """Item i: a photo crop, an artwork crop, and how many unreadable photos were passed over for it."""
 
-    def __init__(
-        self, photos: Sequence[Path], artworks: Sequence[Picture], crop: int, seed: int
-    ) -> None:
+    def __init__(self, photos: Sequence[Path], artworks: Sequence[Picture], crop: int, seed: int) -> None:
         self.photos, self.artworks, self.crop, self.seed = photos, artworks, crop, seed
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:

@@ -106,7 +106,9 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
     quiet = Console(quiet=True)
     with (
         _stop_signals() as stopping,
-        Report(run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet) as report,
+        Report(
+            run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet
+        ) as report,
     ):
         done = training.done
         while done < 1:
@@ -216,7 +218,9 @@ def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
     averaged = build_generator(config.generator, config.generator_options)
     averaged.load_state_dict(generator.state_dict())
     averaged = averaged.requires_grad_(False).eval().to(fabric.device)
-    recipe = Hybrid(config, [a[None] for a in artworks], load_weight_sets([Path(p) for p in config.vgg]), _teacher(config))
+    recipe = Hybrid(
+        config, [a[None] for a in artworks], load_weight_sets([Path(p) for p in config.vgg]), _teacher(config)
+    )
     optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, betas=(0.9, 0.99))
     critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

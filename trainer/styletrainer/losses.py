@@ -91,4 +91,3 @@ def equivariance_loss(shifted_output: Tensor, output: Tensor, shift: tuple[int, 
     """
     dy, dx = shift
     return F.mse_loss(shifted_output[:, :, dy:, dx:], output[:, :, :-dy, :-dx])
-

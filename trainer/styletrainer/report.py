@@ -87,9 +87,7 @@ def _step_of(line: str) -> float:
 
 
 @torch.no_grad()
-def write_samples(
-    path: Path, generator: nn.Module, photos: Sequence[Tensor], artwork: Tensor
-) -> None:
+def write_samples(path: Path, generator: nn.Module, photos: Sequence[Tensor], artwork: Tensor) -> None:
     """Sheet of photos above, styled below, the artwork at the left; photos (3, H, W), 0-1, equal sizes."""
     height, width = photos[0].shape[1:]
     styled = with_margin(generator, torch.stack(list(photos)))

@@ -14,9 +14,7 @@ from styletrainer.generators.frame_units import InFrameUnits
 
 def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     return [
-        nn.Conv2d(
-            channels_in, channels_out, kernel, stride, kernel // 2, padding_mode="reflect"
-        ),
+        nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, padding_mode="reflect"),
         nn.InstanceNorm2d(channels_out, affine=True),
     ]
 
@@ -24,9 +22,7 @@ def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> 
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            *_conv(channels, channels, 3), nn.ReLU(), *_conv(channels, channels, 3)
-        )
+        self.body = nn.Sequential(*_conv(channels, channels, 3), nn.ReLU(), *_conv(channels, channels, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.body(x)

@@ -102,9 +102,7 @@ class Realtime(nn.Module):
             BranchedConv(deep, deep, residual=True, gain=depth**-0.5) for _ in range(depth)
         )
         self.up = BranchedConv(deep, 4 * width, 1, gain=0.5)
-        self.leave = nn.ModuleList(
-            BranchedConv(width, width, residual=True, gain=0.5) for _ in range(tail)
-        )
+        self.leave = nn.ModuleList(BranchedConv(width, width, residual=True, gain=0.5) for _ in range(tail))
         self.out = BranchedConv(width, 48, gain=0.2)
         _icnr(self.up, 4)
         _icnr(self.out, 16)

@@ -78,9 +78,7 @@ class UNet(nn.Module):
             nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), _NORMS[norm](b), nn.ReLU())
             for a, b in zip(widths, widths[1:], strict=False)
         )
-        self.middle = nn.Sequential(
-            *(_Residual(8 * ngf, norm, padding, dropout) for _ in range(n_blocks))
-        )
+        self.middle = nn.Sequential(*(_Residual(8 * ngf, norm, padding, dropout) for _ in range(n_blocks)))
         # Each up but the first takes the concatenation of what lies below and its level's skip.
         inputs = [8 * ngf, 8 * ngf, 4 * ngf]
         outputs = [4 * ngf, 2 * ngf, ngf]
