@@ -422,9 +422,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Everything that only a GPU can prove, in one table.")
     parser.add_argument("--model", help="ONNX file in the frame contract; default: a bundled style")
     parser.add_argument("--steps", type=int, default=30, help="training steps to time")
-    parser.add_argument(
-        "--out", default=str(ROOT / "benchmarks" / "results"), help="folder of the result file"
-    )
+    parser.add_argument("--out", default=str(ROOT / "benchmarks" / "results"), help="folder of the result file")
     parser.add_argument("--strict", action="store_true", help="what is not run counts as failed")
     options = parser.parse_args(arguments)
     reason = no_gpu()
@@ -437,9 +435,7 @@ def main(arguments: list[str] | None = None) -> int:
             rows.append(checked(name, check, reason))
             if not reason:  # nothing was measured without one
                 result.parent.mkdir(parents=True, exist_ok=True)
-                result.write_text(
-                    json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8"
-                )
+                result.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
     show(rows)
     if reason:
         print(f"no GPU: {reason}")

@@ -22,6 +22,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+
 from styleexport.onnx_from_checkpoint import onnx_from_generator
 from stylesdk import Manifest, Stylizer
 from stylesdk.bench import bench_frame

@@ -21,6 +21,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+
 from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.verify import compare, run_frames
 from stylesdk.frames import Frame
@@ -75,9 +76,7 @@ def main(
     styles: Annotated[list[str] | None, typer.Argument(help="Bundled styles or ONNX files.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Photos, spread over the folder.")] = 20,
     output: Annotated[Path | None, typer.Option("--json")] = None,
-    sheet_path: Annotated[
-        Path | None, typer.Option("--sheet", help="PNG of photos and styled pictures.")
-    ] = None,
+    sheet_path: Annotated[Path | None, typer.Option("--sheet", help="PNG of photos and styled pictures.")] = None,
 ) -> None:
     """Print the figures of every style."""
     paths = list_photos(photos)

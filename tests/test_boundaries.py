@@ -50,9 +50,7 @@ def test_sdk_styles_a_frame_without_training_packages() -> None:
 
 
 def test_importing_the_sdk_imports_no_runtime() -> None:
-    code = (
-        "import sys, stylesdk; print([m for m in ('onnxruntime', 'av', 'typer', 'rich') if m in sys.modules])"
-    )
+    code = "import sys, stylesdk; print([m for m in ('onnxruntime', 'av', 'typer', 'rich') if m in sys.modules])"
     assert in_clean_interpreter(code, ()).strip() == "[]"
 
 

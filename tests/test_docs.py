@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,9 +37,7 @@ def test_python_of_the_readme_runs(tmp_path: Path, frame: np.ndarray) -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    commands = set(
-        re.findall(r"stylesdk (demo|[a-z]+)(?= |`|\n)", " ".join(re.findall(r"`stylesdk [^`]*`", README)))
-    )
+    commands = set(re.findall(r"stylesdk (demo|[a-z]+)(?= |`|\n)", " ".join(re.findall(r"`stylesdk [^`]*`", README))))
     listed = subprocess.run(
         [sys.executable, "-m", "stylesdk.cli", "--help"], capture_output=True, text=True, check=True
     ).stdout

@@ -30,9 +30,7 @@ def export(
         list[str] | None, typer.Option(help="fp32, fp16. Default: both for onnx, fp16 for engine.")
     ] = None,
     size: Annotated[str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH.")] = "1280x720",
-    flavour: Annotated[
-        str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")
-    ] = None,
+    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
     photos: Annotated[Path | None, typer.Option(help="Photographs to verify on.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "Apache-2.0",
 ) -> None:
@@ -47,9 +45,7 @@ def export(
     elif format == "engine":
         models = [_model(run, output, precisions[0], photos)]
     else:
-        raise ExportError(
-            f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`"
-        )
+        raise ExportError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`")
     if format == "engine":
         for model in models:
             _engine(model, output, size, flavour)

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from styleexport.errors import ExportError
 from stylesdk.backends.tensorrt import EXTRAS, collecting_logger, import_flavour
 from stylesdk.gpu.device import cuda_usable, open_device
 from stylesdk.manifest import Engine, Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
-
-from styleexport.errors import ExportError
 
 Size = tuple[int, int]  # height, width in pixels
 Progress = Callable[[str, float], None]  # phase of the build, share of it that is done
@@ -61,9 +60,7 @@ def engine_from_onnx(
     """
     _check_sizes(min_size, opt_size, max_size)
     if not plan_path.parent.is_dir():
-        raise ExportError(
-            f"got: no folder {plan_path.parent}; expected: the folder of the plan.\nDo this: make it."
-        )
+        raise ExportError(f"got: no folder {plan_path.parent}; expected: the folder of the plan.\nDo this: make it.")
     data = read_model_file(onnx_path)
     manifest = manifest_from_onnx(data, str(onnx_path))
     flavour = flavour or _best_flavour()
@@ -126,9 +123,7 @@ def _engine(flavour: str, version: str) -> Engine:
         device.close()
 
 
-def _build(
-    trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], monitor: Any
-) -> tuple[bytes, str]:
+def _build(trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], monitor: Any) -> tuple[bytes, str]:
     """The plan, or what went wrong.
 
     Nothing is raised here: an exception would keep the builder alive in its traceback, and the garbage
@@ -171,8 +166,7 @@ def _parse(trt: Any, network: Any, logger: Any, data: bytes) -> str:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         told = [f"  node {e.node_name() or '?'} ({e.node_operator() or '?'}): {e.desc()}" for e in errors]
         return (
-            "\n".join(told or [f"  {logger.last_error()}"])
-            + "\nexpected: operators and types that TensorRT knows.\n"
+            "\n".join(told or [f"  {logger.last_error()}"]) + "\nexpected: operators and types that TensorRT knows.\n"
             "Do this: replace that operator in the generator, or run the ONNX file on onnxruntime."
         )
     names = [network.get_input(index).name for index in range(network.num_inputs)]

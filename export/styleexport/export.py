@@ -97,9 +97,7 @@ def verification_frames(photos: Path | None) -> list[tuple[Frame, float]]:
         paths = list_photos(photos) if photos else []
     except TrainError:
         paths = []
-    pictures = [
-        p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None
-    ]
+    pictures = [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
     if not pictures:
         random = np.random.default_rng(0)
         waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)

@@ -100,9 +100,7 @@ def _check_contract(model: onnx.ModelProto) -> None:
         raise ExportError(f"got: inputs and outputs {found}; expected: {wanted}")
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if opset != OPSET:
-        raise ExportError(
-            f"got: opset {opset}; expected: {OPSET}. Do this: use a torch that exports opset {OPSET}."
-        )
+        raise ExportError(f"got: opset {opset}; expected: {OPSET}. Do this: use a torch that exports opset {OPSET}.")
     first = next(n for n in model.graph.node if "frame" in n.input and n.op_type != "Shape")
     last = next(n for n in model.graph.node if "styled" in n.output)
     if first.op_type != "Cast" or last.op_type != "Cast":

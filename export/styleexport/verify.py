@@ -62,9 +62,7 @@ def compare(reference: Sequence[Frame], found: Sequence[Frame]) -> Difference:
     largest, total, count = 0.0, 0.0, 0
     for left, right in zip(reference, found, strict=True):
         if left.shape != right.shape:
-            raise ExportError(
-                f"got: styled frame {right.shape}; expected: {left.shape}, the frame's own size"
-            )
+            raise ExportError(f"got: styled frame {right.shape}; expected: {left.shape}, the frame's own size")
         difference = np.abs(left.astype(np.int16) - right.astype(np.int16))
         largest = max(largest, float(difference.max()))
         total += float(difference.sum())

@@ -29,17 +29,13 @@ Style = Annotated[str, typer.Option("-s", "--style", help="Bundled style, ONNX f
 Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="0 = the photo, 1 = the full style.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: every usable core.")]
-Output = Annotated[
-    str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")
-]
+Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")]
 
 
 @app.command()
 def demo(
     style: Style = "starry_night",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path(
-        "stylesdk-demo"
-    ),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("stylesdk-demo"),
 ) -> None:
     """Style a bundled scene: no camera, no GPU, no network. Writes a clip and a picture."""
     from stylesdk.demo import run_demo
@@ -85,9 +81,7 @@ def webcam(
     _run(str(camera), style, "window", strength, device, threads)
 
 
-def _run(
-    source_text: str, style: str, output: str | None, strength: float, device: str, threads: int | None
-) -> None:
+def _run(source_text: str, style: str, output: str | None, strength: float, device: str, threads: int | None) -> None:
     from stylesdk.live import open_sink, open_source, run_pipeline
     from stylesdk.stylizer import Stylizer
 
@@ -185,9 +179,7 @@ def _add_outside_command(name: str, module: str, extra: str, summary: str) -> No
 
 
 _add_outside_command("train", "styletrainer.cli", "train", "Train a generator from artworks and photos.")
-_add_outside_command(
-    "export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan."
-)
+_add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
 
 
 def main() -> None:
@@ -201,7 +193,7 @@ def main() -> None:
         code = stop.exit_code
     except typer.Abort:
         code = 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - foreign ones are raised again
         code = _explain(error)
     sys.stdout.flush()
     sys.exit(code)
@@ -213,9 +205,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(
-        ("styletrainer", "styleexport")
-    )
+    ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(("styletrainer", "styleexport"))
     if not ours:
         raise error
     Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
+import numpy as np
 from rich.console import Console
 
 from stylesdk.errors import SinkError
@@ -34,8 +34,7 @@ def run_demo(style: str, output: Path, console: Console) -> None:
         stylizer.latency.clear()
         source = open_source("demo")
         counts = run_pipeline(source, stylizer, open_sink(str(clip), source))
-        sheet = cv2.vconcat([photo, styled])
-        write_image(picture, sheet)
+        write_image(picture, np.vstack([photo, styled]))
         console.print(
             f"{counts.delivered} frames of 640x360 at {counts.fps:.1f} frames/s on {stylizer.backend}",
             highlight=False,

@@ -94,9 +94,7 @@ def read_model_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ModelFileError(
-                f"{path}, {size / 2**20:.0f} MiB", expected=f"at most {MAX_BYTES // 2**20} MiB"
-            )
+            raise ModelFileError(f"{path}, {size / 2**20:.0f} MiB", expected=f"at most {MAX_BYTES // 2**20} MiB")
         data = path.read_bytes()
     except OSError as error:
         raise ModelFileError(

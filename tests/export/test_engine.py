@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import styleexport.engine_from_onnx as module
 from onnx import TensorProto, helper, numpy_helper
+
+import styleexport.engine_from_onnx as module
 from styleexport.engine_from_onnx import engine_from_onnx
 from styleexport.errors import ExportError
 from stylesdk import Stylizer
@@ -107,9 +108,7 @@ def test_tensorrt_proper_wants_a_gpu(model, tmp_path):
 
 def test_progress_is_reported(model, tmp_path):
     seen = []
-    engine_from_onnx(
-        model, tmp_path / "a.plan", **SMALL, flavour="tensorrt_rtx", progress=lambda *a: seen.append(a)
-    )
+    engine_from_onnx(model, tmp_path / "a.plan", **SMALL, flavour="tensorrt_rtx", progress=lambda *a: seen.append(a))
     assert seen and all(isinstance(phase, str) and 0 <= done <= 1 for phase, done in seen)
     assert seen[-1][1] == 1.0
 
@@ -153,9 +152,7 @@ def test_full_disk_leaves_the_old_plan(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.os, "fsync", full)
     with pytest.raises(ExportError, match="No space left"):
-        engine_from_onnx(
-            model, plan, min_size=(64, 64), opt_size=(64, 64), max_size=(64, 64), flavour="tensorrt_rtx"
-        )
+        engine_from_onnx(model, plan, min_size=(64, 64), opt_size=(64, 64), max_size=(64, 64), flavour="tensorrt_rtx")
     assert plan.read_bytes() == before
     assert json.loads((tmp_path / "invert.plan.json").read_text())["min_size"] == [48, 64]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["invert.onnx", "invert.plan", "invert.plan.json"]
@@ -173,9 +170,7 @@ def test_a_stop_between_the_two_files_leaves_no_stale_sidecar(model, tmp_path, m
 
     monkeypatch.setattr(Path, "replace", power_cut)
     with pytest.raises(ExportError):
-        engine_from_onnx(
-            model, plan, min_size=(64, 64), opt_size=(64, 64), max_size=(64, 64), flavour="tensorrt_rtx"
-        )
+        engine_from_onnx(model, plan, min_size=(64, 64), opt_size=(64, 64), max_size=(64, 64), flavour="tensorrt_rtx")
     assert not (tmp_path / "invert.plan.json").exists(), "the old sidecar beside the new plan"
 
 

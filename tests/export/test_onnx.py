@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
+
 from styleexport.errors import ExportError
 from styleexport.export import export_onnx, fp16_model, verification_frames
 from styleexport.fp16_from_onnx import fp16_from_onnx
@@ -21,7 +23,6 @@ from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
-from torch import nn
 
 OPTIONS = {
     "realtime": {"size": "nano"},
@@ -70,9 +71,7 @@ def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
 
 
 def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
-    path, half = export_onnx(
-        make_run(tmp_path / "run", "realtime"), tmp_path / "out", name="mine", licence="CC0"
-    )
+    path, half = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out", name="mine", licence="CC0")
     for file, precision in ((path, "fp32"), (half, "fp16")):
         data = file.read_bytes()
         model = onnx.load_model_from_string(data)
@@ -146,7 +145,7 @@ def test_fp16_of_an_fp16_file_is_refused_and_passed_through(tmp_path: Path) -> N
 
 def test_unwritable_output(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
-    with pytest.raises(ExportError, match="File exists|Not a directory"):
+    with pytest.raises(ExportError, match=r"File exists|Not a directory"):
         export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out")
 
 

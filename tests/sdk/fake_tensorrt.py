@@ -73,9 +73,7 @@ class Context:
         self.addresses, self.shape = {}, None
 
     def set_input_shape(self, name, shape):
-        inside = all(
-            a <= s <= b for a, s, b in zip(self.facts["low"], shape[1:3], self.facts["high"], strict=True)
-        )
+        inside = all(a <= s <= b for a, s, b in zip(self.facts["low"], shape[1:3], self.facts["high"], strict=True))
         if name == "frame" and inside:
             self.shape = shape
         return name == "frame" and inside

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from stylesdk.cli import parse_size
 from stylesdk.doctor import conflicts
 

@@ -3,8 +3,9 @@
 import ctypes
 
 import pytest
-import stylesdk.gpu.device as device
 from pretend_cuda import live, run_on_pretend_gpu
+
+import stylesdk.gpu.device as device
 from stylesdk.errors import DeviceError
 
 NOTHING = {"device": 0, "pinned": 0, "streams": 0, "events": 0}
@@ -83,9 +84,7 @@ def test_round_trip_facts_and_events():
     )
     assert live(done.stderr) == NOTHING
     assert "autoinit" not in done.stderr and "cuCtxCreate" not in done.stderr, "a private context"
-    assert (
-        done.stderr.count("cuDevicePrimaryCtxRetain") == done.stderr.count("cuDevicePrimaryCtxRelease") == 1
-    )
+    assert done.stderr.count("cuDevicePrimaryCtxRetain") == done.stderr.count("cuDevicePrimaryCtxRelease") == 1
 
 
 def test_out_of_memory_frees_everything_and_closes():

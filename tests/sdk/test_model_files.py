@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import stylesdk
 from onnx import TensorProto, helper
+
+import stylesdk
 from stylesdk import Stylizer
 from stylesdk.manifest import KEY, MAX_BYTES, Manifest, sha256_of_onnx
 from stylesdk.onnx_file import manifest_from_onnx

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import stylesdk
 from stylesdk import Stylizer
 from stylesdk.backends.fake import FakeBackend
@@ -29,7 +30,7 @@ def test_strength_goes_from_photo_to_style(frame: Frame) -> None:
     with Stylizer(backend=FakeBackend()) as stylizer:
         np.testing.assert_array_equal(stylizer.run(frame, 0.0), frame)
         assert np.abs(stylizer.run(frame, 0.5).astype(int) - 127.5).max() <= 0.5
-        with pytest.raises(stylesdk.FrameError, match="strength 1.5"):
+        with pytest.raises(stylesdk.FrameError, match=r"strength 1\.5"):
             stylizer.run(frame, 1.5)
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import fake_tensorrt
 import pytest
-import stylesdk.backends.tensorrt as backend
-import stylesdk.gpu.device as device
 from fake_tensorrt import make_plan
 from pretend_cuda import live, run_on_pretend_gpu
+
+import stylesdk.backends.tensorrt as backend
+import stylesdk.gpu.device as device
 from stylesdk import Stylizer
 from stylesdk.errors import DeviceError, EngineMismatchError, MissingExtraError, ModelFileError
 from stylesdk.manifest import Engine, Manifest

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from styletrainer.perceptual import BLOCKS
 
 

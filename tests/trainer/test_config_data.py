@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
+
 from styletrainer.config import config_from_dict, settings_from_toml
 from styletrainer.data import Crops, crop_batches, list_photos, read_artwork
 from styletrainer.errors import TrainError
-from typer.testing import CliRunner
 
 Settings = dict[str, object]
 

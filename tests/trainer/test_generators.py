@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from styletrainer.discriminators import PatchGAN
 from styletrainer.generators import Johnson, Realtime, UNet, build_generator, with_margin
-from torch import nn
 
 SMALL_UNET = {"ngf": 8, "n_blocks": 2}
 
@@ -24,9 +25,7 @@ def test_folded_realtime_equals_its_branches(size: str) -> None:
         for parameter in generator.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
         photo = torch.rand(2, 3, 48, 64)
-        torch.testing.assert_close(
-            in_frame_units(generator.fold(), photo), generator(photo), rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(in_frame_units(generator.fold(), photo), generator(photo), rtol=1e-4, atol=1e-5)
 
 
 def test_realtime_folds_to_plain_convolutions() -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+
 from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
@@ -80,9 +81,7 @@ def test_same_seed_same_weights_other_seed_other_weights(settings: Settings, tmp
 
 def test_teacher_is_followed(settings: Settings, tmp_path: Path) -> None:
     teacher = run(settings, run=str(tmp_path / "teacher"))
-    lines = stats(
-        run(settings, teacher=str(teacher), steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0)
-    )
+    lines = stats(run(settings, teacher=str(teacher), steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0))
     assert lines[-1]["teacher"] < lines[0]["teacher"]
 
 
@@ -211,7 +210,7 @@ def test_full_disk_keeps_the_last_checkpoint(settings: Settings, monkeypatch: py
 
 def test_checkpoint_of_another_generator_is_refused(settings: Settings) -> None:
     folder = run(settings)
-    with pytest.raises(TrainError, match="generator_options.*nano.*small"):
+    with pytest.raises(TrainError, match=r"generator_options.*nano.*small"):
         run(settings, generator_options={"size": "small"})
     assert load_checkpoint(folder) is not None
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+
 from styletrainer.errors import TrainError
 from styletrainer.perceptual import ENVIRONMENT, VGG19, Perceptual, load_weight_sets
 
@@ -16,9 +17,9 @@ def test_vgg_follows_torchvisions_order(material: Path) -> None:
     """relu2_1 by hand: two convolutions, a pool, one convolution, with the ImageNet statistics first."""
     weights = load_file(material / "vgg.safetensors")
     picture = torch.rand(1, 3, 32, 32)
-    x = (picture - torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)) / torch.tensor(
-        [0.229, 0.224, 0.225]
-    ).view(1, 3, 1, 1)
+    x = (picture - torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
+        1, 3, 1, 1
+    )
     for index in (0, 2):
         x = F.relu(F.conv2d(x, weights[f"features.{index}.weight"], padding=1))
     x = F.relu(F.conv2d(F.max_pool2d(x, 2), weights["features.5.weight"], padding=1))

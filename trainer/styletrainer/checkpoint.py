@@ -18,7 +18,7 @@ CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "generator.safetensors"  # the averaged generator: what is exported
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write(temporary)``, flush it to the disk, rename it to ``path``; on failure ``path`` is as before."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -60,9 +60,7 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load safetensors weights; a file of another generator is named, not half loaded."""
     if not path.is_file():
-        raise TrainError(
-            f"got: no {path.name} in {path.parent}; expected: a run that reached its first checkpoint."
-        )
+        raise TrainError(f"got: no {path.name} in {path.parent}; expected: a run that reached its first checkpoint.")
     try:
         weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:

@@ -73,7 +73,7 @@ class TrainConfig:
             for name, (got, wanted) in choices.items()
             if got not in wanted
         ]
-        at_least = dict(steps=1, batch=1, crop=64, artwork_size=64, tick=1, style_octaves=1)
+        at_least = {"steps": 1, "batch": 1, "crop": 64, "artwork_size": 64, "tick": 1, "style_octaves": 1}
         found += [
             f"{name}: got {getattr(self, name)}, expected at least {least}"
             for name, least in at_least.items()
@@ -104,7 +104,7 @@ def config_from_dict(values: dict[str, Any], source: str) -> TrainConfig:
     """Build a checked config; every unknown key and every bad value is named in one TrainError."""
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     problems = [f"{key}: unknown setting" for key in sorted(set(values) - known)]
-    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
     try:
         config = TrainConfig(**kept)
         problems += config.problems()
@@ -120,9 +120,7 @@ def config_from_run(run: Path) -> TrainConfig:
     """The resolved config of a run folder."""
     path = run / "config.json"
     if not path.is_file():
-        raise TrainError(
-            f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`."
-        )
+        raise TrainError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`.")
     return config_from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
 
 

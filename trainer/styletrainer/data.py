@@ -52,9 +52,7 @@ def read_artwork(path: Path, short_side: int, crop: int) -> Picture:
     """The artwork with its short side scaled to ``short_side``; refuses one too small to have strokes."""
     picture = read_picture(path)
     if picture is None:
-        raise TrainError(
-            f"got: {path}, which does not read as a picture; expected: a JPEG, PNG or WebP artwork."
-        )
+        raise TrainError(f"got: {path}, which does not read as a picture; expected: a JPEG, PNG or WebP artwork.")
     if min(picture.shape[:2]) < crop:
         height, width = picture.shape[:2]
         raise TrainError(

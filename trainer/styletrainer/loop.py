@@ -19,11 +19,17 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
-from styletrainer.checkpoint import load_checkpoint, load_state, load_weights, save_checkpoint
-from styletrainer.checkpoint import WEIGHTS
+from styletrainer.checkpoint import WEIGHTS, load_checkpoint, load_state, load_weights, save_checkpoint
 from styletrainer.config import FREE_TO_CHANGE, TrainConfig, config_from_run
-from styletrainer.data import Crops, crop_batches, list_photos, read_artwork, read_picture
-from styletrainer.data import scaled, tensor_from_rgb
+from styletrainer.data import (
+    Crops,
+    crop_batches,
+    list_photos,
+    read_artwork,
+    read_picture,
+    scaled,
+    tensor_from_rgb,
+)
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator, with_margin
@@ -106,9 +112,7 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
     quiet = Console(quiet=True)
     with (
         _stop_signals() as stopping,
-        Report(
-            run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet
-        ) as report,
+        Report(run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet) as report,
     ):
         done = training.done
         while done < 1:
@@ -227,9 +231,7 @@ def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
     critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator, optimizer = fabric.setup(generator, optimizer)
     critic, critic_optimizer = fabric.setup(critic, critic_optimizer)
-    return Training(
-        config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device)
-    )
+    return Training(config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device))
 
 
 def _teacher(config: TrainConfig) -> nn.Module | None:
@@ -313,7 +315,8 @@ class _Figures:
         values = {name: float(total) / self.count for name, total in self.sums.items()}
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise TrainError(
-                f"got: loss {', '.join(bad)} is not finite before step {training.step}; the checkpoint from before is kept.\n"
+                f"got: loss {', '.join(bad)} is not finite before step {training.step}; "
+                "the checkpoint from before is kept.\n"
                 "Do this: lower learning_rate, or train with precision 32-true."
             )
         elapsed = training.seconds - self.seconds

@@ -55,7 +55,7 @@ class VGG19(nn.Module):
 
     def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """RGB (N, 3, H, W), 0-1 -> activations (N, C, H', W') of ``layers``."""
-        x = (x - self.mean) / self.std
+        x = (x - self.get_buffer("mean")) / self.get_buffer("std")
         found: dict[str, Tensor] = {}
         for layer in self.layers[: max(map(self.layers.index, layers)) + 1]:
             name = layer.removeprefix("relu")

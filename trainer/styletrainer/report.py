@@ -98,4 +98,4 @@ def write_samples(path: Path, generator: nn.Module, photos: Sequence[Tensor], ar
     bgr = np.vstack(rows)[:, :, ::-1]
     ok, png = cv2.imencode(".png", bgr)
     if ok:
-        write_atomically(path, lambda temporary: temporary.write_bytes(png.tobytes()) and None)
+        write_atomically(path, lambda temporary: temporary.write_bytes(png.tobytes()))

@@ -10,7 +10,7 @@ import numpy as np
 from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
 from stylesdk.frames import Frame
 from stylesdk.latency import usable_cores
-from stylesdk.manifest import read_model_file
+from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -27,7 +27,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
         data = read_model_file(path)
-        self.manifest = manifest_from_onnx(data, str(path))
+        self.manifest: Manifest | None = manifest_from_onnx(data, str(path))
         ort = _import_onnxruntime()
         providers = _providers(ort, device)
         options = ort.SessionOptions()

@@ -66,9 +66,7 @@ class TensorRTBackend:
             raise
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (
-            min(max(s, low), high) for s, low, high in zip(size, self._min, self._max, strict=True)
-        )
+        height, width = (min(max(s, low), high) for s, low, high in zip(size, self._min, self._max, strict=True))
         return height, width
 
     def infer(self, frame: Frame, strength: float) -> Frame:
@@ -199,14 +197,10 @@ def _read_plan(path: Path) -> tuple[bytes, Manifest | None, str]:
         return data, manifest, manifest.engine.flavour
     flavour = _MAGIC.get(data[:4])
     if flavour is None or len(data) < _HEADER:
-        raise ModelFileError(
-            f"{path}, which starts with {data[:4]!r}", expected="a TensorRT plan", do=_COPY_AGAIN
-        )
+        raise ModelFileError(f"{path}, which starts with {data[:4]!r}", expected="a TensorRT plan", do=_COPY_AGAIN)
     length = int.from_bytes(data[16:24], "little")
     if flavour == "tensorrt_rtx" and length != len(data):
-        raise ModelFileError(
-            f"{path}, {len(data)} bytes", expected=f"{length} bytes (truncated file)", do=_COPY_AGAIN
-        )
+        raise ModelFileError(f"{path}, {len(data)} bytes", expected=f"{length} bytes (truncated file)", do=_COPY_AGAIN)
     return data, manifest, flavour
 
 

@@ -52,11 +52,7 @@ class Sound:
         """Write the sound up to ``end`` seconds of the new video; None: to its own end."""
         while packet := self._ahead or next(self._packets, None):
             self._ahead = packet
-            if (
-                end is not None
-                and packet.pts is not None
-                and packet.pts * packet.time_base - self.start >= end
-            ):
+            if end is not None and packet.pts is not None and packet.pts * packet.time_base - self.start >= end:
                 return
             self._ahead = None
             if self._copied:

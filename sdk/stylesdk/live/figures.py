@@ -112,9 +112,7 @@ def _tufts(
         for dx, dy in rng.normal(0, 0.42 * length, (26, 2)):
             px, py = x + dx * aspect, y + dy
             crown = (px - cx) / aspect * sunward - 1.1 * (py - cy)
-            light = (
-                0.4 + 0.75 * crown / height + 0.28 * (dx * sunward - dy) / length + own + rng.normal(0, 0.1)
-            )
+            light = 0.4 + 0.75 * crown / height + 0.28 * (dx * sunward - dy) / length + own + rng.normal(0, 0.1)
             leaves.append((float(np.clip(light, 0, 1)), float(px), float(py)))
     return leaves
 
@@ -130,9 +128,7 @@ def meadow(size: tuple[int, int]) -> Layer:
     y, x = grid(size)
     depth = as_field(y - bank(x))
     texture = 0.6 * noise(size, (14, 16), 5, 21) + 0.4 * noise(size, (90, 120), 2, 22)
-    color = ramp(
-        texture, [(0, (26, 46, 38)), (0.45, (44, 92, 84)), (0.8, (66, 138, 142)), (1, (94, 172, 184))]
-    )
+    color = ramp(texture, [(0, (26, 46, 38)), (0.45, (44, 92, 84)), (0.8, (66, 138, 142)), (1, (94, 172, 184))])
     path = np.exp(-(((depth - 0.088 - 0.01 * np.sin(7 * x)) / 0.02) ** 2))[..., None] * (
         0.45 + 0.5 * texture[..., None]
     )
@@ -153,14 +149,10 @@ def _grass(size: tuple[int, int], texture: Field) -> Layer:
         tall = (0.018 + 0.17 * depth) * rng.uniform(0.5, 1.3)
         lean = rng.normal(0.25, 0.35) * tall * size[0] / size[1]
         bright = (
-            0.45
-            + 0.75 * float(texture[min(int(y * size[0]), size[0] - 1), int(x * size[1])])
-            + rng.normal(0, 0.14)
+            0.45 + 0.75 * float(texture[min(int(y * size[0]), size[0] - 1), int(x * size[1])]) + rng.normal(0, 0.14)
         )
         color = tuple(float(np.clip(c * bright, 0, 255)) for c in (52, 138 + 30 * rng.random(), 142))
-        canvas.line(
-            [(x, y), (x + lean * 0.4, y - tall * 0.6), (x + lean, y - tall)], color, 0.0016 + 0.009 * depth
-        )
+        canvas.line([(x, y), (x + lean * 0.4, y - tall * 0.6), (x + lean, y - tall)], color, 0.0016 + 0.009 * depth)
         if rng.random() < 0.035:
             petal = ((236, 240, 246), (92, 190, 250), (196, 130, 190))[rng.integers(3)]
             canvas.dot((x + lean, y - tall), (0.003 + 0.018 * depth, 0.0025 + 0.013 * depth), 0, petal)

@@ -45,17 +45,13 @@ def smooth(low: float, high: float, value: Field) -> Field:
 
 def grid(size: tuple[int, int]) -> tuple[Field, Field]:
     """Row and column of every pixel as fractions 0-1: (H, 1) and (1, W)."""
-    return as_field((np.arange(size[0]) + 0.5)[:, None] / size[0]), as_field(
-        (np.arange(size[1]) + 0.5)[None] / size[1]
-    )
+    return as_field((np.arange(size[0]) + 0.5)[:, None] / size[0]), as_field((np.arange(size[1]) + 0.5)[None] / size[1])
 
 
 def ramp(value: Field, stops: list[tuple[float, tuple[float, float, float]]]) -> Field:
     """Colours (..., 3) by linear interpolation between ``stops`` (position, BGR)."""
     positions = [p for p, _ in stops]
-    return np.stack([np.interp(value, positions, [c[i] for _, c in stops]) for i in range(3)], -1).astype(
-        np.float32
-    )
+    return np.stack([np.interp(value, positions, [c[i] for _, c in stops]) for i in range(3)], -1).astype(np.float32)
 
 
 def layer(color: Field, alpha: Field) -> Layer:
@@ -105,9 +101,7 @@ def clouds(size: tuple[int, int]) -> Layer:
 def _maps(rows: NDArray[np.float64], width: int) -> tuple[Field, Field]:
     columns = np.arange(width, dtype=np.float32)[None]
     shape = (len(rows), width)
-    return as_field(np.broadcast_to(columns, shape)).copy(), as_field(
-        np.broadcast_to(rows[:, None], shape)
-    ).copy()
+    return as_field(np.broadcast_to(columns, shape)).copy(), as_field(np.broadcast_to(rows[:, None], shape)).copy()
 
 
 def ridge(width: int, top: float, swing: float, cells: float, seed: int) -> Field:

@@ -109,9 +109,7 @@ def _open_path(text: str) -> Source:
         parent = path.parent.name
         name = parent if parent and not any(c in parent for c in "*?[.") else "images"
         return StillsSource(name, _images_in(found, text), "images")
-    raise SourceError(
-        f"{text!r}, no such file", expected=_GRAMMAR, do="check the path and the current folder"
-    )
+    raise SourceError(f"{text!r}, no such file", expected=_GRAMMAR, do="check the path and the current folder")
 
 
 def _images_in(paths: Iterator[Path], text: str) -> list[Path]:
@@ -204,9 +202,7 @@ class PatternSource:
         height, width = image.shape[:2]
         x = round(width * (0.5 + 0.4 * np.sin(index / 20)))
         cv2.circle(image, (x, height // 2), height // 6, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.putText(
-            image, str(index), (8, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        cv2.putText(image, str(index), (8, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
         return image
 
     def close(self) -> None:

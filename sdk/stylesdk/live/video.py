@@ -181,9 +181,7 @@ class VideoSink:
         height, width = image.shape[:2]
         self._size = (width, height)
         context = self._stream.codec_context
-        context.width, context.height = (
-            (width, height) if self._webm else (width + width % 2, height + height % 2)
-        )
+        context.width, context.height = (width, height) if self._webm else (width + width % 2, height + height % 2)
         context.pix_fmt = "yuv420p"
         context.time_base = frame.time_base or 1 / self._fps
         context.colorspace = context.color_primaries = context.color_trc = _BT709
@@ -197,9 +195,7 @@ class VideoSink:
         if not self._webm and (width % 2 or height % 2):
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-        return picture.reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-        )
+        return picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
 
     def _time(self, picture: av.VideoFrame, frame: SourceFrame) -> None:
         base = self._stream.codec_context.time_base
@@ -223,6 +219,4 @@ class VideoSink:
             self._out.mux(packet)
 
     def _failed(self, error: Exception) -> SinkError:
-        return SinkError(
-            f"{self._path}: {error}", do="check the free space; nothing was left under this name"
-        )
+        return SinkError(f"{self._path}: {error}", do="check the free space; nothing was left under this name")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+
 from stylesdk.frames import Frame
 from stylesdk.live.sources import Kind, SourceFrame
 

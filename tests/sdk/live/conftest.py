@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from stylesdk import Stylizer
 from stylesdk.backends.fake import FakeBackend
 

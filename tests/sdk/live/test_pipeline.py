@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from clips import ListSink, ListSource, make_clip, read_clip
+
 from stylesdk import Stylizer
 from stylesdk.errors import FrameError, SinkError, SourceError
 from stylesdk.live import Counts, open_sink, open_source, run_pipeline
@@ -75,9 +76,7 @@ def test_slow_live_consumer_gets_the_newest_frame(stylizer: Stylizer) -> None:
         time.sleep(0.04)
 
     source.before, sink.before = produce, consume
-    counts = run_pipeline(
-        source, stylizer, sink, on_frame=lambda c: late.append(newest[0] - sink.seen[-1][0])
-    )
+    counts = run_pipeline(source, stylizer, sink, on_frame=lambda c: late.append(newest[0] - sink.seen[-1][0]))
     assert counts.dropped > 30
     assert (counts.read, counts.read - counts.delivered) == (60, counts.dropped)
     shown = [pts for pts, _ in sink.seen]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import read_clip
+
 from stylesdk.live import open_source
 from stylesdk.live.scene import render_frame, write_scene
 
@@ -101,8 +102,6 @@ try:
 except ImportError as error:
     print(error)
 """
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
     assert "pip install 'stylesdk[live]'" in result.stdout

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import ListSource, read_clip
+
 from stylesdk import Stylizer
 from stylesdk.errors import SinkError
 from stylesdk.live import StopRequested, open_sink, open_source, run_pipeline
@@ -103,9 +104,7 @@ def test_input_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("f/x/", "choose another"),
     ],
 )
-def test_outputs_that_do_not_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, message: str
-) -> None:
+def test_outputs_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f").touch()
     with pytest.raises(SinkError, match=message):
@@ -130,9 +129,7 @@ def test_folder_without_rights_is_known_before_work_starts(
         open_sink(output, source)
 
 
-def test_full_disk_leaves_the_old_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer
-) -> None:
+def test_full_disk_leaves_the_old_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer) -> None:
     source = open_source(str(photo(tmp_path / "a.png")))
     (tmp_path / "b.png").write_bytes(b"old")
 
@@ -200,9 +197,7 @@ def test_window_stops_the_run(monkeypatch: pytest.MonkeyPatch, stylizer: Stylize
     assert source.closed == 1
 
 
-def test_window_shows_a_file_at_its_own_speed_and_closes(
-    monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer
-) -> None:
+def test_window_shows_a_file_at_its_own_speed_and_closes(monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer) -> None:
     screen = Screen(monkeypatch)
     source = ListSource(6)
     start = time.monotonic()

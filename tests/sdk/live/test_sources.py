@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import make_clip
+
 from stylesdk.errors import SourceError
 from stylesdk.live import open_source
 from stylesdk.live.hud import draw_hud
@@ -51,9 +52,7 @@ def test_what_is_not_there(text: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_missing_path_names_it_and_the_grammar() -> None:
-    with pytest.raises(
-        SourceError, match=r"(?s)got: 'nothing\.jpg', no such file.*expected: test, .*do this: "
-    ):
+    with pytest.raises(SourceError, match=r"(?s)got: 'nothing\.jpg', no such file.*expected: test, .*do this: "):
         open_source("nothing.jpg")
 
 
@@ -97,9 +96,7 @@ def test_one_broken_image_is_an_error(tmp_path: Path, data: bytes) -> None:
         list(open_source(str(tmp_path / "a.png")))
 
 
-def test_broken_images_in_a_folder_are_skipped_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_broken_images_in_a_folder_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("b.png", "a.jpg", "d.webp"):
         write(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "c.png").write_bytes(b"broken")

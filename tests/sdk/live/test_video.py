@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import RATE, TONE, Clip, make_clip, picture, read_clip
+
 from stylesdk import Stylizer
 from stylesdk.errors import SinkError, SourceError
 from stylesdk.live import open_sink, open_source, run_pipeline
@@ -77,12 +78,8 @@ def test_variable_times_and_odd_size(tmp_path: Path, stylizer: Stylizer) -> None
         (".webm", "aac", "opus"),
     ],
 )
-def test_sound_is_copied_or_encoded(
-    tmp_path: Path, stylizer: Stylizer, suffix: str, sound: str, expected: str
-) -> None:
-    clip = make_clip(
-        tmp_path / "in.mkv", times=range(0, 2000, 40), base=Fraction(1, 1000), last=40, sound=sound
-    )
+def test_sound_is_copied_or_encoded(tmp_path: Path, stylizer: Stylizer, suffix: str, sound: str, expected: str) -> None:
+    clip = make_clip(tmp_path / "in.mkv", times=range(0, 2000, 40), base=Fraction(1, 1000), last=40, sound=sound)
     before, after = styled(clip, tmp_path / f"out{suffix}", stylizer)
     assert (after.sound, len(after.times)) == (expected, 50)
     assert after.codec == ("vp9" if suffix == ".webm" else "h264")
@@ -172,9 +169,7 @@ def test_abort_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.mp4", b"old")]
 
 
-def test_damaged_clip_gives_the_frames_that_can_be_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_clip_gives_the_frames_that_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clip = make_clip(tmp_path / "in.mkv", times=range(0, 2000, 40), base=Fraction(1, 1000), last=40)
     data = bytearray(clip.read_bytes())
     clip.write_bytes(data[: len(data) * 2 // 3])

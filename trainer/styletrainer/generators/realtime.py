@@ -47,7 +47,7 @@ class BranchedConv(nn.Module):
         self.stride, self.padding, self.residual = stride, (kernel - stride + 1) // 2, residual
         # Of norm 1 from the start: Adam's steps have one size, and would be lost on larger numbers.
         direction = torch.randn(channels_out, channels_in, kernel, kernel)
-        self.direction = nn.Parameter(F.normalize(direction, dim=(1, 2, 3)))
+        self.direction = nn.Parameter(_unit_filters(direction))
         self.gain = nn.Parameter(torch.full((channels_out, 1, 1, 1), gain))
         self.bias = nn.Parameter(torch.zeros(channels_out))
         self.point: nn.Parameter | None = None
@@ -56,7 +56,7 @@ class BranchedConv(nn.Module):
 
     def kernel(self) -> Tensor:
         """The single kernel (out, in, k, k) that the branches add up to."""
-        kernel = F.normalize(self.direction, dim=(1, 2, 3)) * self.gain
+        kernel = _unit_filters(self.direction) * self.gain
         if self.point is not None:
             kernel = kernel + F.pad(self.point, (1, 1, 1, 1))
         if self.residual:
@@ -98,9 +98,7 @@ class Realtime(nn.Module):
         self.stem = BranchedConv(3, width, 8, 4)
         self.enter = BranchedConv(width, width, residual=True, gain=0.5)
         self.down = BranchedConv(width, deep, 4, 2)
-        self.trunk = nn.ModuleList(
-            BranchedConv(deep, deep, residual=True, gain=depth**-0.5) for _ in range(depth)
-        )
+        self.trunk = nn.ModuleList(BranchedConv(deep, deep, residual=True, gain=depth**-0.5) for _ in range(depth))
         self.up = BranchedConv(deep, 4 * width, 1, gain=0.5)
         self.leave = nn.ModuleList(BranchedConv(width, width, residual=True, gain=0.5) for _ in range(tail))
         self.out = BranchedConv(width, 48, gain=0.2)
@@ -133,11 +131,17 @@ class Realtime(nn.Module):
                 folded.add_module(name, module.fold())
             elif isinstance(module, nn.ModuleList):
                 folded.add_module(name, nn.ModuleList(conv.fold() for conv in module))  # type: ignore[operator]
-        stem, out = folded.stem, folded.out
+        stem, out = folded.get_submodule("stem"), folded.get_submodule("out")
+        assert isinstance(stem, nn.Conv2d) and isinstance(out, nn.Conv2d) and out.bias is not None
         stem.weight.copy_(stem.weight.flip(1) / 255)
-        out.weight.copy_(out.weight.unflatten(0, (3, 16)).flip(0).flatten(0, 1) * 255)
-        out.bias.copy_(out.bias.unflatten(0, (3, 16)).flip(0).flatten() * 255)  # type: ignore[union-attr]
+        # Channels of a shuffle are colour by colour, sixteen sub-pixels each.
+        out.weight.copy_(out.weight.reshape(3, -1).flip(0).reshape(out.weight.shape) * 255)
+        out.bias.copy_(out.bias.reshape(3, -1).flip(0).flatten() * 255)
         return folded.eval()
+
+
+def _unit_filters(weight: Tensor) -> Tensor:
+    return weight / weight.square().sum((1, 2, 3), keepdim=True).sqrt()
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ take the skip of their level by concatenation, 7x7 head, tanh.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ Padding = Literal["reflect", "replicate", "zeros"]
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
     "batch": nn.BatchNorm2d,
-    "none": lambda channels: nn.Identity(),
+    "none": nn.Identity,
 }
 
 
@@ -75,8 +76,7 @@ class UNet(nn.Module):
         stem = nn.Conv2d(3 + noise, ngf, 7, padding=3, padding_mode=padding)
         self.stem = nn.Sequential(stem, _NORMS[norm](ngf), nn.ReLU())
         self.downs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), _NORMS[norm](b), nn.ReLU())
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), _NORMS[norm](b), nn.ReLU()) for a, b in pairwise(widths)
         )
         self.middle = nn.Sequential(*(_Residual(8 * ngf, norm, padding, dropout) for _ in range(n_blocks)))
         # Each up but the first takes the concatenation of what lies below and its level's skip.
