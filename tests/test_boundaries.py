@@ -73,7 +73,8 @@ def test_train_and_export_name_their_extra() -> None:
         code = (
             "import sys\n"
             "from stylesdk.cli import main\n"
-            "import io, contextlib\n"
+            "import io, contextlib, os, pathlib, tempfile\n"
+            "os.chdir(tempfile.mkdtemp()); os.mkdir('x'); pathlib.Path('x/config.json').write_text('{}')\n"
             f"sys.argv = ['stylesdk', {command!r}, 'x', '-o', 'y', '--photos', 'z']\n"
             "errors = io.StringIO()\n"
             "with contextlib.redirect_stderr(errors):\n"

@@ -169,11 +169,11 @@ def _add_outside_command(name: str, module: str, extra: str, summary: str) -> No
     def outside(context: typer.Context) -> None:
         try:
             command: Callable[..., Any] = import_module(module).app
+            code = command(args=context.args, prog_name=f"stylesdk {name}", standalone_mode=False)
         except ImportError as error:
             if (error.name or "").split(".")[0] in ("stylesdk", "styletrainer", "styleexport"):
                 raise
             raise MissingExtraError(error.name or module, extra, f"`stylesdk {name}`") from error
-        code = command(args=context.args, prog_name=f"stylesdk {name}", standalone_mode=False)
         if code:
             raise typer.Exit(code)
 
@@ -200,11 +200,10 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
+    # Usage errors: click's in older releases of typer, typer's own in newer ones.
+    if isinstance(error, typer.BadParameter.__mro__[2]):
+        error.show()  # type: ignore[attr-defined]
+        return 2
     ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(("styletrainer", "styleexport"))
     if not ours:
         raise error
