@@ -1,0 +1,27 @@
+"""Every shipped model builds into an FP16 plan, by the command that users type."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stylesdk import styles
+from stylesdk.manifest import manifest_from_json
+
+
+@pytest.mark.parametrize("style", [style.name for style in styles()])
+@pytest.mark.parametrize("size", ["1280x720", "640x480:1280x720:1920x1080"])
+def test_shipped_style_builds(tmp_path: Path, style: str, size: str) -> None:
+    command = [sys.executable, "-m", "stylesdk.cli", "export", style, "-o", str(tmp_path), "--format", "engine"]
+    done = subprocess.run([*command, "--size", size], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (plan,) = tmp_path.glob("*.plan")
+    manifest = manifest_from_json(plan.with_name(plan.name + ".json").read_text(), "sidecar")
+    assert manifest.precision == "fp16"
+    assert manifest.opt_size == (720, 1280)
+    assert manifest.max_size == ((720, 1280) if ":" not in size else (1080, 1920))
+    assert manifest.engine is not None and manifest.engine.flavour == "tensorrt_rtx"
+    assert plan.read_bytes()[:4] == b"vtrt"
