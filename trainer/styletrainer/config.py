@@ -97,7 +97,7 @@ class TrainConfig:
 
 
 # What a resumed run may change: how long it runs and what it shows, not what it computes.
-FREE_TO_CHANGE = {"run", "minutes", "workers", "tick", "accelerator", "photos", "artworks", "vgg", "teacher"}
+FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "photos", "artworks", "vgg", "teacher"}
 
 
 def config_from_dict(values: dict[str, Any], source: str) -> TrainConfig:
