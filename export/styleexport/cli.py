@@ -43,7 +43,7 @@ def export(
     if (run / "config.json").is_file():
         models = _onnx(run, output, name, precisions, licence, photos)
     elif format == "engine":
-        models = [_model(run, output, precisions[0], photos)]
+        models = [_model(run, output, each, photos) for each in precisions]
     else:
         raise ExportError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`")
     if format == "engine":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import onnx
 
 from styleexport.errors import ExportError
-from styleexport.fp16_from_onnx import fp16_from_onnx
+from styleexport.fp16_from_onnx import fp16_from_onnx, sealed
 from styleexport.onnx_from_checkpoint import (
     contract_from_generator,
     generator_from_run,
@@ -22,7 +25,7 @@ from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.config import TrainConfig
 from styletrainer.data import list_photos, read_picture
-from styletrainer.errors import TrainError
+from styletrainer.report import STATS
 
 PRECISIONS = ("fp32", "fp16")
 _PHOTOS = 8
@@ -57,16 +60,20 @@ def export_onnx(
     """
     generator, config = generator_from_run(run)
     name = name or Path(config.artworks[0]).stem
-    frames = verification_frames(photos or Path(config.photos))
+    own = Path(config.photos)
+    frames = verification_frames(photos or (own if own.is_dir() else None))
     contract = contract_from_generator(generator)
     wanted = [run_torch(contract, frame, strength) for frame, strength in frames]
-    fp32 = onnx_from_generator(generator, _manifest(name, config, generator, licence))
+    manifest = _manifest(name, run, config, generator, licence)
+    fp32 = onnx_from_generator(generator, manifest)
     models: dict[Path, tuple[bytes, Difference]] = {}
     for precision in precisions:
         data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
         path = out / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
-        found = run_frames(data, frames)
-        models[path] = data, verify(wanted, found, precision, f"{precision} ONNX against fp32 torch")
+        found = verify(wanted, run_frames(data, frames), precision, f"{precision} ONNX against fp32 torch")
+        quality = {"difference_to_torch": dataclasses.asdict(found)}
+        manifest = dataclasses.replace(manifest, precision=precision, quality=quality)
+        models[path] = sealed(onnx.load_model_from_string(data), manifest), found
     out.mkdir(parents=True, exist_ok=True)
     for path, (data, _) in models.items():
         write_file(path, data)
@@ -93,15 +100,12 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
 
 def verification_frames(photos: Path | None) -> list[tuple[Frame, float]]:
     """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise."""
-    try:
-        paths = list_photos(photos) if photos else []
-    except TrainError:
-        paths = []
+    paths = list_photos(photos) if photos else []
     pictures = [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
     if not pictures:
         random = np.random.default_rng(0)
         waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)
-        pictures = [wave.repeat(32, 0).repeat(32, 1) for wave in waves]
+        pictures = [np.asarray(cv2.resize(w, (512, 384), interpolation=cv2.INTER_CUBIC), np.uint8) for w in waves]
     frames: list[tuple[Frame, float]] = []
     for index, picture in enumerate(pictures):
         height, width = _SIDES[index % len(_SIDES)]
@@ -125,17 +129,21 @@ def write_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _manifest(name: str, config: TrainConfig, generator: Any, licence: str) -> Manifest:
+def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence: str) -> Manifest:
     settings = dataclasses.asdict(config)
     # Where the files lay on the machine that trained is nobody's business.
-    for key in ("run", "photos", "vgg", "teacher", "accelerator", "workers", "tick"):
+    for key in ("run", "photos", "vgg", "accelerator", "workers", "tick"):
         settings.pop(key)
     settings["artworks"] = [Path(artwork).name for artwork in config.artworks]
+    for key in ("teacher", "start"):
+        settings[key] = Path(settings[key]).name if settings[key] else None
+    stats = run / STATS
+    lines = stats.read_text(encoding="utf-8").splitlines() if stats.is_file() else []
     return Manifest(
         name=name,
         styles=(name,),
         stride=int(generator.stride),
         precision="fp32",
         licence=licence,
-        training=settings,
+        training=settings | {"result": json.loads(lines[-1]) if lines else {}},
     )

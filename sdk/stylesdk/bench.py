@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
 from stylesdk.latency import machine_card
 from stylesdk.stylizer import Stylizer
@@ -44,6 +45,8 @@ def run_bench(
     console: Console,
 ) -> None:
     """Measure every model, print one table, and write the figures as JSON where asked."""
+    if output and not output.parent.is_dir():
+        raise SinkError(f"no folder {output.parent}", expected="the folder of --json", do="make it")
     frame = bench_frame(size)
     table = Table("model", "backend", "stage", "p50 ms", "p90 ms", "p99 ms", "frames/s")
     report: dict[str, Any] = {"machine": machine_card(), "size": [size[1], size[0]], "models": {}}

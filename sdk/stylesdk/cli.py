@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -87,14 +89,16 @@ def _run(source_text: str, style: str, output: str | None, strength: float, devi
 
     with Stylizer(style, device=device, threads=threads) as stylizer:
         source = open_source(source_text)
-        sink = open_sink(output, source)
-        with _stop_on_signals() as stop:
+        with stop_on_signals() as stop:
+            sink = open_sink(output, source)
             counts = run_pipeline(source, stylizer, sink, strength=strength, stop=stop)
             interrupted = stop.is_set()
         console.print(
             f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "
             f"on {stylizer.backend} -> {sink.name}",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         print_latency(stylizer.latency)
     if interrupted:
@@ -102,11 +106,8 @@ def _run(source_text: str, style: str, output: str | None, strength: float, devi
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Any]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends."""
-    import signal
-    import threading
-
     event = threading.Event()
     before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -142,11 +143,13 @@ def bench(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    models: Annotated[list[Path] | None, typer.Argument(help="Model files or plans to try as well.")] = None,
+) -> None:
     """Say what works on this machine, what is in conflict, and what to install."""
     from stylesdk.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(console))
+    raise typer.Exit(run_doctor(console, models or []))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -170,10 +173,16 @@ def _add_outside_command(name: str, module: str, extra: str, summary: str) -> No
         try:
             command: Callable[..., Any] = import_module(module).app
             code = command(args=context.args, prog_name=f"stylesdk {name}", standalone_mode=False)
+        except MissingExtraError:
+            raise
         except ImportError as error:
             if (error.name or "").split(".")[0] in ("stylesdk", "styletrainer", "styleexport"):
                 raise
-            raise MissingExtraError(error.name or module, extra, f"`stylesdk {name}`") from error
+            missing = error.name or module
+            # The runtime is the user's choice of `cpu` or `gpu`: no other extra may bring one.
+            raise MissingExtraError(
+                missing, "cpu" if missing == "onnxruntime" else extra, f"`stylesdk {name}`"
+            ) from error
         if code:
             raise typer.Exit(code)
 

@@ -15,13 +15,13 @@ from stylesdk.stylizer import Stylizer
 
 
 def run_demo(style: str, output: Path, console: Console) -> None:
-    """Write ``demo.mp4`` and ``demo.png`` (photo beside style) to ``output`` and print the latency table.
+    """Write ``demo.mp4`` and ``demo.png`` (the photo above the style) to ``output`` and print the latency table.
 
     Raises:
         SinkError: ``output`` cannot be written.
         ModelFileError, MissingExtraError: as in Stylizer.
     """
-    from stylesdk.cli import print_latency
+    from stylesdk.cli import print_latency, stop_on_signals
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,10 @@ def run_demo(style: str, output: Path, console: Console) -> None:
         styled = stylizer.run(photo)  # the first frame warms up, and is not counted
         stylizer.latency.clear()
         source = open_source("demo")
-        counts = run_pipeline(source, stylizer, open_sink(str(clip), source))
+        with stop_on_signals() as stop:
+            counts = run_pipeline(source, stylizer, open_sink(str(clip), source), stop=stop)
+        if stop.is_set():
+            raise KeyboardInterrupt
         write_image(picture, np.vstack([photo, styled]))
         console.print(
             f"{counts.delivered} frames of 640x360 at {counts.fps:.1f} frames/s on {stylizer.backend}",

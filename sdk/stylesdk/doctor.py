@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from stylesdk.errors import StyleSDKError
+from stylesdk.gpu.device import cuda_usable, driver_cuda_version
 from stylesdk.latency import machine_card
 from stylesdk.styles import styles
+from stylesdk.stylizer import Stylizer
 
 # distribution -> (what it serves, extra that brings it)
 PACKAGES = {
@@ -59,7 +63,7 @@ def conflicts() -> list[str]:
     return found
 
 
-def run_doctor(console: Console) -> int:
+def run_doctor(console: Console, models: Sequence[Path]) -> int:
     """Print the report. Returns 0 when a bundled style runs here and nothing is in conflict, else 1."""
     table = Table("package", "version", "serves")
     for package, (purpose, extra) in PACKAGES.items():
@@ -72,7 +76,7 @@ def run_doctor(console: Console) -> int:
     console.print(f"GPU: {_gpu()}", highlight=False, markup=False)
     cameras = sorted(str(p) for p in Path("/dev").glob("video*"))
     console.print(f"cameras: {', '.join(cameras) or 'none seen'}", highlight=False)
-    problems = conflicts() + _style_problems()
+    problems = conflicts() + _driver_problems() + _model_problems([*(s.path for s in styles()), *models])
     for problem in problems:
         console.print(f"problem: {problem}", style="red", highlight=False, markup=False)
     if not problems:
@@ -81,21 +85,30 @@ def run_doctor(console: Console) -> int:
 
 
 def _gpu() -> str:
-    from stylesdk.gpu.device import cuda_usable
-
     reason = cuda_usable()
-    return f"not usable: {reason}" if reason else "CUDA device found"
+    return f"not usable: {reason}" if reason else f"CUDA device, driver for CUDA {driver_cuda_version()}"
 
 
-def _style_problems() -> list[str]:
-    import numpy as np
+def _driver_problems() -> list[str]:
+    """What was built for a newer CUDA than the driver runs."""
+    if cuda_usable():
+        return []
+    built_for_13 = [p for p in ("onnxruntime-gpu", "tensorrt-rtx-cu13", "tensorrt-cu13") if installed(p)]
+    if float(driver_cuda_version()) >= 13 or not built_for_13:
+        return []
+    return [
+        f"{', '.join(built_for_13)} need a driver for CUDA 13; this one runs CUDA {driver_cuda_version()}.\n"
+        "  do this: update the NVIDIA driver to 580 or newer"
+    ]
 
-    from stylesdk.stylizer import Stylizer
 
-    try:
-        for style in styles():
-            with Stylizer(style.path, device="cpu") as stylizer:
+def _model_problems(models: Sequence[Path]) -> list[str]:
+    """Open and run every model: damaged files, and plans for another GPU or TensorRT."""
+    found = []
+    for model in models:
+        try:
+            with Stylizer(model) as stylizer:
                 stylizer.run(np.zeros((64, 64, 3), np.uint8))
-    except StyleSDKError as error:
-        return [str(error)]
-    return []
+        except StyleSDKError as error:
+            found.append(f"{model}\n{error}")
+    return found

@@ -81,9 +81,12 @@ def machine_card() -> dict[str, str]:
 
 def usable_cores() -> int:
     """Processor cores that this process may use; a container's limit counts."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(min(cores, int(quota) // int(period)), 1)
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores
 
 
 def _processor() -> str:

@@ -66,7 +66,7 @@ def manifest_from_json(text: str, source: str) -> Manifest:
     try:
         values = json.loads(text)
         schema = values.get("schema")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{source}, whose manifest is not JSON ({error})", do=_REBUILD) from error
     if schema != SCHEMA:
         raise ModelFileError(
@@ -78,7 +78,10 @@ def manifest_from_json(text: str, source: str) -> Manifest:
         for key in ("styles", "min_size", "opt_size", "max_size"):
             values[key] = None if values[key] is None else tuple(values[key])
         values["engine"] = Engine(**values["engine"]) if values["engine"] else None
-        return Manifest(**values)
+        manifest = Manifest(**values)
+        if not isinstance(manifest.sha256, str) or not isinstance(manifest.precision, str):
+            raise TypeError("sha256 and precision must be text")
+        return manifest
     except (KeyError, TypeError) as error:
         raise ModelFileError(f"{source}, whose manifest lacks fields ({error})", do=_REBUILD) from error
 
@@ -96,9 +99,9 @@ def read_model_file(path: Path) -> bytes:
         if size > MAX_BYTES:
             raise ModelFileError(f"{path}, {size / 2**20:.0f} MiB", expected=f"at most {MAX_BYTES // 2**20} MiB")
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise ModelFileError(
-            f"{path}: {error.strerror}",
+            f"{path}: {getattr(error, 'strerror', None) or error}",
             expected="a model file",
             do="check the path; `stylesdk styles` lists the bundled styles",
         ) from error

@@ -62,10 +62,7 @@ def test_damaged_plan_is_refused_by_its_sidecar(plan, damage):
 def test_damaged_plan_is_refused_without_a_sidecar(tmp_path, data):
     path = tmp_path / "engine.plan"
     path.write_bytes(data)
-    with (
-        pytest.warns(UserWarning, match=r"no engine\.plan\.json"),
-        pytest.raises(ModelFileError, match="plan"),
-    ):
+    with pytest.raises(ModelFileError, match="plan"):
         Stylizer(path)
 
 
@@ -298,3 +295,10 @@ def test_a_failed_frame_is_an_error_with_tensorrts_words(tmp_path):
     """,
     )
     assert live(done.stderr) == NOTHING
+
+
+def test_other_version_is_told_before_the_missing_gpu(plan, monkeypatch):
+    """The sidecar against the installed package, without importing it."""
+    monkeypatch.setattr("stylesdk.backends.tensorrt._installed_version", lambda flavour: "99.1")
+    with pytest.raises(EngineMismatchError, match=r"this machine has 99\.1"):
+        Stylizer(plan)

@@ -59,7 +59,6 @@ def test_item_depends_on_seed_and_index_alone(settings: Settings) -> None:
     assert torch.equal(photo, again[0]) and torch.equal(artwork, again[1])
     assert not torch.equal(photo, crops(settings)[18][0])
     assert not torch.equal(photo, crops(settings, seed=1)[17][0])
-    assert photo.shape == artwork.shape == (3, 64, 64)
     assert skipped == 0
     assert 0 <= float(photo.min()) <= float(photo.max()) <= 1
 
@@ -81,3 +80,40 @@ def test_artwork_is_scaled_to_its_short_side(settings: Settings) -> None:
     artwork = read_artwork(Path(settings["artworks"][0]), 130, 64)  # type: ignore[index]
     assert artwork.shape == (130, 150, 3)
     assert artwork.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"generator_options": {"size": "big"}}, "generator_options: realtime does not take"),
+        ({"generator": "unet", "generator_options": {"size": "small"}}, "unet does not take"),
+        ({"learning_rate": "abc"}, "learning_rate: got 'abc', expected float"),
+        ({"steps": True}, "steps: got True"),
+        ({"style_layers": ["relu1_2"]}, "style_layers: got"),
+        ({"style_layers": {"relu1_2": "x"}}, "layer names with numbers"),
+        ({"artworks": []}, "at least one picture"),
+    ],
+)
+def test_settings_of_the_wrong_kind(settings: Settings, change: Settings, words: str) -> None:
+    with pytest.raises(TrainError, match=words):
+        config_from_dict(settings | change, "the test")
+
+
+def test_no_network_names_the_local_alternative(monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    from styletrainer.perceptual import load_weight_sets
+
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.delenv("STYLESDK_VGG", raising=False)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    with pytest.raises(TrainError, match=r"no route to host(.|\n)*--vgg"):
+        load_weight_sets()
+
+
+def test_photo_has_context_around_the_crop(settings: Settings) -> None:
+    photo, artwork, _ = crops(settings)[0]
+    assert photo.shape == (3, 64 + 32, 64 + 32)
+    assert artwork.shape == (3, 64, 64)

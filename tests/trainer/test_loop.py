@@ -225,9 +225,26 @@ def test_weights_of_another_generator_are_refused(settings: Settings, tmp_path: 
 
 def test_corrupt_checkpoint_is_named(settings: Settings) -> None:
     folder = run(settings)
-    (folder / CHECKPOINT).write_bytes((folder / CHECKPOINT).read_bytes()[:1000])
-    with pytest.raises(TrainError, match="does not read as a checkpoint"):
-        run(settings, steps=12)
+    whole = (folder / CHECKPOINT).read_bytes()
+    for damaged in (whole[:1000], b"random bytes" * 99, b""):
+        (folder / CHECKPOINT).write_bytes(damaged)
+        with pytest.raises(TrainError, match="does not read as a checkpoint"):
+            run(settings, steps=12)
+
+
+def test_another_artwork_is_another_run(settings: Settings, tmp_path: Path) -> None:
+    run(settings)
+    other = tmp_path / "other.png"
+    other.write_bytes(Path(settings["artworks"][0]).read_bytes())  # type: ignore[index]
+    with pytest.raises(TrainError, match=r"artworks: \['artwork.png'\] in the run, \['other.png'\] now"):
+        run(settings, artworks=[str(other)])
+
+
+def test_start_begins_with_the_weights_of_a_run(settings: Settings, tmp_path: Path) -> None:
+    first = run(settings, steps=24, learning_rate=5e-3)
+    onward = stats(run(settings, run=str(tmp_path / "onward"), start=str(first), steps=4, tick=1))
+    anew = stats(run(settings, run=str(tmp_path / "anew"), steps=4, tick=1))
+    assert onward[0]["style"] < anew[0]["style"]
 
 
 def test_no_resume_refuses_a_taken_folder(settings: Settings) -> None:

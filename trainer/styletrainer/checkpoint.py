@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises, weights_only or not
 from typing import Any
 
 import torch
@@ -38,8 +39,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def save_checkpoint(run: Path, state: dict[str, Any], averaged: nn.Module) -> None:
     """Write the whole training state, and the averaged weights for the export."""
     weights = {name: value.contiguous() for name, value in averaged.state_dict().items()}
-    write_atomically(run / CHECKPOINT, lambda path: torch.save(state, path))
+    # The checkpoint last: a run that says that it reached a step has that step's weights.
     write_atomically(run / WEIGHTS, lambda path: save_file(weights, path))
+    write_atomically(run / CHECKPOINT, lambda path: torch.save(state, path))
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
@@ -49,7 +51,7 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, UnpicklingError) as error:
         raise TrainError(
             f"got: {path}, which does not read as a checkpoint ({error}).\n"
             "Do this: move it away to train anew; generator.safetensors beside it can still be exported."

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from styletrainer.config import TrainConfig, config_from_dict, settings_from_toml
+from styletrainer.config import config_from_dict, settings_from_toml
 from styletrainer.errors import TrainError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -33,8 +33,9 @@ def train(
         typer.Option(help="VGG-19 weights (.safetensors, .pth). Default: STYLESDK_VGG, else downloaded."),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Finished run whose pictures are followed.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Finished run whose weights to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16-mixed, 16-mixed or 32-true.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16-mixed or 32-true.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML with any setting of the run.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -62,15 +63,16 @@ def train(
         "seed": seed,
         "vgg": [str(p) for p in vgg] if vgg else None,
         "teacher": str(teacher) if teacher else None,
+        "start": str(start) if start else None,
         "accelerator": device,
         "precision": precision,
         "generator_options": {"size": size} if size else None,
     }
     values |= {name: value for name, value in given.items() if value is not None}
-    if minutes is not None and steps is None:
-        values["steps"] = 10_000_000  # the clock decides
     for item in settings or []:
         values |= _setting(item)
+    if values.get("minutes") and "steps" not in values:
+        values["steps"] = 10_000_000  # the clock decides
     resolved = config_from_dict(values, "the command line")
     console = Console()
     if dry_run:
@@ -91,6 +93,3 @@ def _setting(item: str) -> dict[str, Any]:
         return {name: json.loads(text)}
     except ValueError:
         return {name: text}
-
-
-__all__ = ["TrainConfig", "app"]

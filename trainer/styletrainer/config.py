@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from styletrainer.checkpoint import write_atomically
 from styletrainer.errors import TrainError
-from styletrainer.generators import GENERATORS
+from styletrainer.generators import GENERATORS, build_generator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +21,17 @@ else:
     import tomli as tomllib
 
 Layers = dict[str, float]
+# annotation of a field -> what its value may be
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "str | None": (str, type(None)),
+    "tuple[str, ...]": (tuple,),
+    "Layers": (dict,),
+    "dict[str, Any]": (dict,),
+}
 
 
 @dataclass(frozen=True)
@@ -58,14 +72,17 @@ class TrainConfig:
     tick: int = 100  # steps between checkpoint, sample sheet and log line
     vgg: tuple[str, ...] = ()  # perceptual weights; () asks the environment, then PyTorch's URL
     teacher: str | None = None  # finished run whose pictures are followed
+    start: str | None = None  # finished run of the same generator whose weights to begin with
 
     def problems(self) -> list[str]:
         """Everything that is wrong with these settings, one line each."""
+        if wrong := self._wrong_types():
+            return wrong
         choices = {
             "recipe": (self.recipe, ("hybrid",)),
             "generator": (self.generator, tuple(GENERATORS)),
             "adversarial": (self.adversarial, ("bce", "lsgan", "hinge")),
-            "precision": (self.precision, ("bf16-mixed", "16-mixed", "32-true")),
+            "precision": (self.precision, ("bf16-mixed", "32-true")),
             "accelerator": (self.accelerator, ("auto", "cpu", "cuda", "mps")),
         }
         found = [
@@ -87,17 +104,53 @@ class TrainConfig:
             found.append(f"ema: got {self.ema}, expected 0 up to 1")
         if not self.artworks:
             found.append("artworks: got none, expected at least one picture")
+        if self.generator in GENERATORS:
+            try:
+                with torch.device("meta"):  # without memory: only to see that the options fit
+                    build_generator(self.generator, self.generator_options)
+            except (TypeError, KeyError, ValueError, RuntimeError) as error:
+                found.append(f"generator_options: {self.generator} does not take {self.generator_options} ({error!r})")
+        return found
+
+    def _wrong_types(self) -> list[str]:
+        """Fields whose value is not of the kind of their default."""
+        found = []
+        for entry in dataclasses.fields(self):
+            value: Any = getattr(self, entry.name)
+            kinds = _KINDS[str(entry.type)]
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                found.append(f"{entry.name}: got {value!r}, expected {entry.type}")
+            elif entry.type == "Layers" and not _all_numbers(value):
+                found.append(f"{entry.name}: got {value!r}, expected layer names with numbers")
         return found
 
     def save(self, path: Path) -> None:
-        text = json.dumps(dataclasses.asdict(self), indent=2)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
+        """Write as JSON, whole or not at all."""
+        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-# What a resumed run may change: how long it runs and what it shows, not what it computes.
-FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "photos", "artworks", "vgg", "teacher"}
+# What a resumed run may change: how long it runs and what it shows; and where the same files lie.
+FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "photos", "vgg"}
+SAME_NAME = {"artworks", "teacher", "start"}
+
+
+def changed_settings(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """What makes ``now`` another run than ``before``, one line each."""
+
+    def shown(config: TrainConfig, name: str) -> Any:
+        value = getattr(config, name)
+        if name not in SAME_NAME or value is None:
+            return value
+        return Path(value).name if isinstance(value, str) else [Path(path).name for path in value]
+
+    names = [entry.name for entry in dataclasses.fields(before) if entry.name not in FREE_TO_CHANGE]
+    pairs = [(name, shown(before, name), shown(now, name)) for name in names]
+    return [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in pairs if old != new]
+
+
+def _all_numbers(layers: Any) -> bool:
+    return all(isinstance(weight, (int, float)) for weight in layers.values())
 
 
 def config_from_dict(values: dict[str, Any], source: str) -> TrainConfig:

@@ -1,7 +1,8 @@
 """Photos and artworks as training crops.
 
 Item ``i`` depends on the seed and on ``i`` alone, so a resumed run, or the same global batch cut over
-several processes, sees exactly the same pictures. Crops are RGB float (3, crop, crop), 0-1.
+several processes, sees exactly the same pictures. Crops are RGB float (3, crop, crop), 0-1; photos have
+CONTEXT more pixels on every side.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from styletrainer.errors import TrainError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 Picture = NDArray[np.uint8]
+
+# Pixels around a photo crop that the generator sees and the losses do not. Without them a generator learns
+# where a picture ends, and paints a frame there to please the zero padding of the perceptual network.
+CONTEXT = 16
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -109,8 +114,9 @@ class Crops(Dataset[tuple[Tensor, Tensor, int]]):
         for skipped in range(64):
             picture = read_picture(self.photos[random.integers(len(self.photos))])
             if picture is not None:
-                short_side = self.crop * random.uniform(1.0, 1.8)
-                return _random_crop(scaled(picture, short_side), self.crop, random), skipped
+                side = self.crop + 2 * CONTEXT
+                short_side = side * random.uniform(1.0, 1.6)
+                return _random_crop(scaled(picture, short_side), side, random), skipped
         raise TrainError(
             "got: 64 unreadable photos in a row; expected: a folder of photographs.\n"
             "Do this: check the files below --photos."
@@ -140,7 +146,7 @@ def crop_batches(
         batch_size=batch,
         sampler=_Slice(first_step, batch, rank, world),
         num_workers=workers,
-        # A forked worker would inherit torch's and OpenCV's locked thread pools.
+        # One thread a worker: a worker's pools would fight the training's for the same cores.
         worker_init_fn=_one_thread if workers else None,
     )
     for photos, artworks, skipped in loader:

@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from styletrainer.checkpoint import WEIGHTS, load_checkpoint, load_state, load_weights, save_checkpoint
-from styletrainer.config import FREE_TO_CHANGE, TrainConfig, config_from_run
+from styletrainer.config import TrainConfig, changed_settings, config_from_run
 from styletrainer.data import (
     Crops,
     crop_batches,
@@ -32,10 +32,10 @@ from styletrainer.data import (
 )
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
-from styletrainer.generators import build_generator, with_margin
+from styletrainer.generators import build_generator
 from styletrainer.losses import equivariance_loss
 from styletrainer.perceptual import load_weight_sets
-from styletrainer.recipes.hybrid import Hybrid
+from styletrainer.recipes.hybrid import Hybrid, without_context
 from styletrainer.report import Report, write_samples
 
 
@@ -108,13 +108,15 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
         world=fabric.world_size,
         workers=config.workers,
     )
-    figures = _Figures()
+    figures = _Figures(training.seconds)
     quiet = Console(quiet=True)
     with (
         _stop_signals() as stopping,
         Report(run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet) as report,
     ):
         done = training.done
+        # A short run has checkpoints too.
+        tick = min(config.tick, max(config.steps // 4, 1))
         while done < 1:
             began = time.monotonic()
             photo, artwork, skipped = next(batches)
@@ -124,7 +126,9 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
             done = training.done
             figures.add(terms, skipped)
             report.step(training.step, done, training.seconds * (1 / max(done, 1e-9) - 1))
-            if training.step % config.tick == 0 or done >= 1 or stopping.is_set():
+            # Every process must do the same next, so the first one's signals count, as its clock does.
+            stop = bool(fabric.broadcast(stopping.is_set()))
+            if training.step % tick == 0 or done >= 1 or stop:
                 values = figures.take(training, config.batch * fabric.world_size)
                 if fabric.is_global_zero:
                     save_checkpoint(run, training.state(), training.averaged)
@@ -132,7 +136,7 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
                     name = f"samples-{training.step:06d}.png"
                     write_samples(run / name, training.averaged, samples, sheet_artwork)
                 fabric.barrier()
-            if stopping.is_set():
+            if stop:
                 raise KeyboardInterrupt
     return run
 
@@ -170,8 +174,9 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> di
     total = recipe.total(wanted)
     training.optimizer.zero_grad()
     fabric.backward(total)
-    # Not finite: told with the figures of the tick, before anything is saved.
-    fabric.clip_gradients(training.generator, training.optimizer, max_norm=1.0, error_if_nonfinite=False)
+    norm = fabric.clip_gradients(training.generator, training.optimizer, max_norm=1.0, error_if_nonfinite=False)
+    if norm is not None:
+        terms["gradient_norm"] = norm  # not finite: the tick says so, and saves nothing
     training.optimizer.step()
     critic.requires_grad_(True)
 
@@ -184,11 +189,12 @@ def _generate(training: Training, photo: Tensor) -> tuple[Tensor, Tensor | None,
     """Output for the photo, and for what a camera would see of it one frame later: moved, with noise."""
     dy, dx = (int(x) for x in torch.randint(1, 8, (2,)))
     if not training.config.equivariance_weight:
-        return with_margin(training.generator, photo).float(), None, (dy, dx)
+        return without_context(training.generator(photo).float()), None, (dy, dx)
     moved = F.pad(photo, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
     noisy = moved + 0.01 * torch.randn_like(photo)
     # One pass over both: DDP allows one forward a step.
-    output, moved_output = with_margin(training.generator, torch.cat([photo, noisy])).float().chunk(2)
+    both = without_context(training.generator(torch.cat([photo, noisy])).float())
+    output, moved_output = both.chunk(2)
     return output, moved_output, (dy, dx)
 
 
@@ -219,6 +225,8 @@ def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
         fabric.launch()
     torch.manual_seed(config.seed)
     generator = build_generator(config.generator, config.generator_options)
+    if config.start:
+        load_weights(generator, Path(config.start) / WEIGHTS)
     critic = PatchGAN(config.critic_channels, config.critic_strided)
     averaged = build_generator(config.generator, config.generator_options)
     averaged.load_state_dict(generator.state_dict())
@@ -267,12 +275,7 @@ def _open_run(training: Training, run: Path, resume: bool) -> None:
 
 
 def _refuse_other_settings(config: TrainConfig, before: TrainConfig, run: Path) -> None:
-    changed = [
-        f"{name}: {old!r} in the run, {new!r} now"
-        for name, old in vars(before).items()
-        if name not in FREE_TO_CHANGE and (new := getattr(config, name)) != old
-    ]
-    if changed:
+    if changed := changed_settings(before, config):
         listed = "\n  ".join(changed)
         raise TrainError(
             f"{run} holds a run of other settings:\n  {listed}\n"
@@ -283,9 +286,10 @@ def _refuse_other_settings(config: TrainConfig, before: TrainConfig, run: Path) 
 def _sample_photos(photos: list[Path], count: int = 4, side: int = 256) -> list[Tensor]:
     """The same few photos at every tick: centre squares (3, side, side), spread over the folder."""
     samples: list[Tensor] = []
-    for path in photos[:: max(len(photos) // count, 1)]:
-        picture = read_picture(path)
-        if picture is not None and len(samples) < count:
+    spread = photos[:: max(len(photos) // count, 1)]
+    for path in dict.fromkeys([*spread, *photos]):
+        picture = read_picture(path) if len(samples) < count else None
+        if picture is not None:
             picture = scaled(picture, side)
             y, x = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
             samples.append(tensor_from_rgb(picture[y : y + side, x : x + side]))
@@ -301,9 +305,9 @@ def _bare(module: nn.Module) -> nn.Module:
 class _Figures:
     """Mean losses since the last tick, summed on the device: no synchronisation in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count, self.skipped, self.seconds = 0, 0, 0.0
+        self.count, self.skipped, self.seconds = 0, 0, seconds
 
     def add(self, terms: dict[str, Tensor], skipped: int) -> None:
         for name, value in terms.items():

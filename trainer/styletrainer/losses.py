@@ -23,7 +23,7 @@ def gram(features: Tensor) -> Tensor:
 
 
 def content_loss(output: Tensor, photo: Tensor) -> Tensor:
-    """Mean squared distance of activations over the photo's own mean square (Johnson et al. 2016).
+    """Mean squared distance of activations (Johnson et al. 2016), over the photo's own mean square.
 
     Each picture is normalised by itself, so that a batch split over processes gives the same gradient.
     """
@@ -33,7 +33,7 @@ def content_loss(output: Tensor, photo: Tensor) -> Tensor:
 
 
 def style_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared distance of Gram matrices over the artwork's own mean square.
+    """Mean squared distance of Gram matrices (Gatys et al. 2016), over the artwork's own mean square.
 
     ``output`` (N, C, H, W) activations, ``target`` (1, C, C) the artwork's Gram matrix.
     """

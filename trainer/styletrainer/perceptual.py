@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -143,12 +144,23 @@ def load_weight_sets(paths: Sequence[Path] = ()) -> list[Weights]:
     if not paths and os.environ.get(ENVIRONMENT):
         paths = [Path(p) for p in os.environ[ENVIRONMENT].split(os.pathsep) if p]
     if not paths:
-        return [torch.hub.load_state_dict_from_url(URL, check_hash=True, weights_only=True)]
+        return [_download()]
     weight_sets = [_load(path) for path in paths]
     if not any("features.34.weight" in w or "proj1_1.weight" in w for w in weight_sets):
         beside = {s for p in paths for s in p.parent.glob("*.safetensors")} - set(paths)
         weight_sets += [w for w in map(_load, sorted(beside)) if "proj1_1.weight" in w]
     return weight_sets
+
+
+def _download() -> Weights:
+    try:
+        weights: Weights = torch.hub.load_state_dict_from_url(URL, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # no network; a file of another hash
+        raise TrainError(
+            f"got: {error} while downloading VGG-19 from {URL}; expected: the weights of the perceptual loss.\n"
+            f"Do this: check the network, or give a local file with --vgg or {ENVIRONMENT}."
+        ) from error
+    return weights
 
 
 def _load(path: Path) -> Weights:
@@ -162,7 +174,7 @@ def _load(path: Path) -> Weights:
             return load_file(path)
         weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
         return weights
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
         raise TrainError(
             f"got: {path}, which does not read as weights ({error}).\n"
             "Do this: download it again; .safetensors or torchvision's vgg19 .pth are expected."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from styletrainer.checkpoint import write_atomically
 from styletrainer.data import rgb_from_tensor
+from styletrainer.errors import TrainError
 from styletrainer.generators import with_margin
 
 STATS = "stats.jsonl"
@@ -52,7 +54,8 @@ class Report:
     ) -> None:
         self.progress.stop()
         if self.board is not None:
-            self.board.close()
+            with suppress(OSError):  # a full disk has been told already
+                self.board.close()
 
     def step(self, step: int, done: float, seconds_left: float) -> None:
         """Move the progress bar: ``done`` is the share of the run, 0-1."""
@@ -62,11 +65,14 @@ class Report:
 
     def tick(self, step: int, figures: dict[str, float]) -> None:
         """One status line, one line of stats.jsonl, one point a figure in TensorBoard."""
-        with open(self.run / STATS, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
-        for name, value in figures.items():
-            assert self.board is not None
-            self.board.add_scalar(name, value, step)
+        assert self.board is not None
+        try:
+            with open(self.run / STATS, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **figures}) + "\n")
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, step)
+        except OSError as error:
+            raise TrainError(f"got: {error} while writing to {self.run}; the last checkpoint is kept.") from error
         shown = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
         self.console.print(f"step {step}  {shown}", highlight=False)
 

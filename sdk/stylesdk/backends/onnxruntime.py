@@ -56,7 +56,14 @@ class OnnxRuntimeBackend:
 
     def infer(self, frame: Frame, strength: float) -> Frame:
         feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
-        styled: Frame = self._session.run(["styled"], feeds)[0][0]
+        try:
+            styled: Frame = self._session.run(["styled"], feeds)[0][0]
+        except Exception as error:  # onnxruntime's own classes again
+            raise DeviceError(
+                f"{self.name} failed on a frame of {frame.shape}: {error}",
+                expected="a styled frame",
+                do="try a larger frame; if that fails too, export the model again",
+            ) from error
         return styled
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.metadata
 import warnings
 from collections import deque
 from contextlib import suppress
@@ -48,6 +49,7 @@ class TensorRTBackend:
         data, self.manifest, flavour = _read_plan(path)
         if device not in ("auto", "cuda"):
             raise DeviceError(f"device {device!r}", expected="auto or cuda, for a TensorRT plan", do=_ON_CPU)
+        _check_version(path, self.manifest, _installed_version(flavour))
         if reason := cuda_usable():
             raise DeviceError(reason, expected="an NVIDIA GPU, for a TensorRT plan", do=_ON_CPU)
         trt = import_flavour(flavour)
@@ -201,16 +203,17 @@ def _read_plan(path: Path) -> tuple[bytes, Manifest | None, str]:
     length = int.from_bytes(data[16:24], "little")
     if flavour == "tensorrt_rtx" and length != len(data):
         raise ModelFileError(f"{path}, {len(data)} bytes", expected=f"{length} bytes (truncated file)", do=_COPY_AGAIN)
+    if manifest is None:
+        warnings.warn(
+            f"{path} has no {path.name}.json beside it: damage and a wrong GPU or TensorRT may go unnoticed",
+            stacklevel=5,  # the line that made the Stylizer
+        )
     return data, manifest, flavour
 
 
 def _checked_sidecar(path: Path, data: bytes) -> Manifest | None:
     sidecar = path.with_name(path.name + ".json")
     if not sidecar.exists():
-        warnings.warn(
-            f"{path} has no {sidecar.name} beside it: damage and a wrong GPU or TensorRT may go unnoticed",
-            stacklevel=6,  # the line that made the Stylizer
-        )
         return None
     manifest = manifest_from_json(read_model_file(sidecar).decode("utf-8", "replace"), str(sidecar))
     found = hashlib.sha256(data).hexdigest()
@@ -223,9 +226,17 @@ def _checked_sidecar(path: Path, data: bytes) -> Manifest | None:
     return manifest
 
 
+def _installed_version(flavour: str) -> str:
+    """Version of the package without importing it, which may crash without a driver; "" when not installed."""
+    try:
+        return importlib.metadata.version(flavour.replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def _check_version(path: Path, manifest: Manifest | None, version: str) -> None:
     built = manifest.engine if manifest else None
-    if built and built.version != version:
+    if built and version and built.version != version:
         raise EngineMismatchError(
             f"{path}, built by {built.flavour} {built.version}; this machine has {version}",
             expected=f"a plan of {built.flavour} {version}",

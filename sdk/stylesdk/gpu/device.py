@@ -47,6 +47,14 @@ def cuda_usable() -> str:
     return ""
 
 
+def driver_cuda_version() -> str:
+    """Newest CUDA version that the driver runs, such as ``13.0``. Only where ``cuda_usable`` says nothing."""
+    cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    version = ctypes.c_int(0)
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
 def open_device(index: int = 0) -> Device:
     """The GPU of number ``index``.
 
@@ -97,8 +105,7 @@ class Device:
     @property
     def driver(self) -> str:
         """Newest CUDA version that the driver runs, such as ``13.0``."""
-        version = self._cuda.get_driver_version()
-        return f"{version // 1000}.{version % 1000 // 10}"
+        return driver_cuda_version()
 
     @property
     def stream(self) -> int:

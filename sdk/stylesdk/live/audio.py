@@ -38,7 +38,7 @@ class Sound:
         self._packets: Iterator[av.Packet] = iter(())
         track = next(iter(self._input.streams.audio), None)
         self._copied = True
-        if track is None:
+        if track is None or track.codec_context is None:  # none, or a kind that FFmpeg cannot decode
             return
         allowed = _COPIED[suffix]
         self._copied = allowed is None or track.codec_context.name.removesuffix("float") in allowed

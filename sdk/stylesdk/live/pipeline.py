@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from stylesdk.errors import SourceError
 from stylesdk.frames import Frame
 from stylesdk.live.sinks import Sink, StopRequested
 from stylesdk.live.sources import Source, SourceFrame
@@ -183,6 +184,13 @@ def run_pipeline(
         sink.close(complete=False)
         if isinstance(reason, KeyboardInterrupt):
             raise
+    except SourceError:
+        # A camera that is pulled out must not take the recording with it.
+        if source.live:
+            sink.close(complete=False)
+        else:
+            sink.abort()
+        raise
     except BaseException:
         sink.abort()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
@@ -184,16 +185,18 @@ class FolderSink:
         check_writable(folder)
         self.name = str(folder)
         self._folder = folder
-        self._seen: dict[str, int] = {}
+        self._used: set[str] = set()
         self._written = 0
 
     def write(self, image: Frame, frame: SourceFrame) -> None:
         """Write ``image``, BGR uint8 (H, W, 3)."""
         self._written += 1
         stem = frame.name or f"{self._written:06d}"
-        count = self._seen[stem] = self._seen.get(stem, 0) + 1
         # a.jpg and a.png in one folder: both are kept.
-        write_image(self._folder / (f"{stem}.png" if count == 1 else f"{stem}-{count}.png"), image)
+        names = (stem if count == 1 else f"{stem}-{count}" for count in itertools.count(1))
+        name = next(n for n in names if n not in self._used)
+        self._used.add(name)
+        write_image(self._folder / f"{name}.png", image)
 
     def close(self, *, complete: bool = True) -> None:
         """Written files are finished already."""

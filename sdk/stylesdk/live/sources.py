@@ -26,7 +26,7 @@ _GRAMMAR = "test, test:N, test:WxH:N, demo, a camera number, an image, a folder,
 _PATTERN = re.compile(r"test(?::(\d+)x(\d+))?(?::(\d+))?")
 _PATTERN_FPS = Fraction(30)
 _MICROSECOND = Fraction(1, 1_000_000)
-_CAMERA_MISSES = 40  # empty reads in a row, 50 ms apart: two seconds without a picture is a lost camera
+_CAMERA_LOST = 2.0  # seconds without a picture
 
 
 @dataclass(frozen=True)
@@ -235,14 +235,13 @@ class CameraSource:
         self.fps = Fraction(fps).limit_denominator(1001) if 1 <= fps <= 1000 else None
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        start, misses = None, 0
-        while misses < _CAMERA_MISSES:
+        start, last = None, time.monotonic()
+        while time.monotonic() - last < _CAMERA_LOST:
             found, image = self._camera.read()
             if not found or image is None:
-                misses += 1
                 time.sleep(0.05)
                 continue
-            now, misses = time.monotonic(), 0
+            now = last = time.monotonic()
             start = now if start is None else start
             pts = round((now - start) / float(_MICROSECOND))
             yield SourceFrame(np.asarray(image, dtype=np.uint8), "", pts, _MICROSECOND)

@@ -166,7 +166,7 @@ class FakeCamera:
 
 def test_camera_that_stops_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    monkeypatch.setattr("stylesdk.live.sources._CAMERA_MISSES", 2)
+    monkeypatch.setattr("stylesdk.live.sources._CAMERA_LOST", 0.2)
     source: Source = open_source("0")
     assert isinstance(source, CameraSource)
     assert (source.live, source.kind, source.name) == (True, "camera", "camera 0")

@@ -102,8 +102,8 @@ class Realtime(nn.Module):
         self.up = BranchedConv(deep, 4 * width, 1, gain=0.5)
         self.leave = nn.ModuleList(BranchedConv(width, width, residual=True, gain=0.5) for _ in range(tail))
         self.out = BranchedConv(width, 48, gain=0.2)
-        _icnr(self.up, 4)
-        _icnr(self.out, 16)
+        _start_smooth(self.up, 2)
+        _start_smooth(self.out, 4)
         with torch.no_grad():
             self.out.bias.fill_(0.5)
 
@@ -145,7 +145,19 @@ def _unit_filters(weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _icnr(conv: BranchedConv, subpixels: int) -> None:
-    """All sub-pixels of a pixel shuffle start equal: no grid at step 0 (ICNR, Aitken et al. 2017)."""
-    first = conv.direction[::subpixels]
-    conv.direction.copy_(first.repeat_interleave(subpixels, dim=0))
+def _start_smooth(conv: BranchedConv, scale: int) -> None:
+    """Make a pixel shuffle by ``scale`` start as an interpolation of one coarse picture: no grid at step 0.
+
+    A 1x1 convolution starts as nearest neighbour (ICNR, Aitken et al. 2017), a 3x3 one as bilinear.
+    """
+    coarse = conv.direction.mean((2, 3))[:: scale * scale]
+    offset = (torch.arange(scale) + 0.5) / scale - 0.5  # of each sub-pixel from the middle of its cell
+    taps = (1 - (offset[:, None] - torch.tensor([-1.0, 0.0, 1.0])).abs()).clamp(min=0)
+    if conv.direction.shape[2] == 1:
+        taps = torch.ones(scale, 1)
+    kernel = torch.einsum("oc,iy,jx->oijcyx", coarse, taps, taps).reshape(conv.direction.shape)
+    # Not of norm 1 each: the sub-pixels' sums must stay equal.
+    conv.gain.copy_(
+        conv.gain * kernel.square().sum((1, 2, 3), keepdim=True).sqrt() / coarse.square().sum(1).mean().sqrt()
+    )
+    conv.direction.copy_(_unit_filters(kernel))

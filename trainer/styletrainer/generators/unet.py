@@ -59,7 +59,7 @@ class UNet(nn.Module):
     """
 
     stride = 8
-    margin = 0
+    margin = 8  # a frame of one pixel still fills the smallest level
 
     def __init__(
         self,
@@ -102,5 +102,18 @@ class UNet(nn.Module):
         return 0.5 + 0.5 * torch.tanh(self.head(y))
 
     def fold(self) -> nn.Module:
-        """The inference network, BGR 0-255 -> BGR 0-255."""
-        return InFrameUnits(self)
+        """The inference network, BGR 0-255 -> BGR 0-255; with noise, the rendering of z = 0."""
+        return InFrameUnits(_MeanRendering(self) if self.noise else self)
+
+
+class _MeanRendering(nn.Module):
+    """A frame has one rendering: noise in a live picture would be flicker."""
+
+    def __init__(self, unet: UNet) -> None:
+        super().__init__()
+        self.unet = unet
+        self.stride, self.margin = unet.stride, unet.margin
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.unet(x, torch.zeros_like(x[:, :1]))
+        return out

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.generators import with_margin
+from styletrainer.data import CONTEXT
 from styletrainer.perceptual import Perceptual, Weights
 
 Terms = dict[str, Tensor]
@@ -67,24 +67,32 @@ class Hybrid(nn.Module):
         return losses.critic_loss(critic(real), critic(output), self.config.adversarial)  # type: ignore[arg-type]
 
     def generator_terms(self, output: Tensor, photo: Tensor, critic: nn.Module) -> Terms:
-        """Unweighted losses of the generator's ``output`` for ``photo``."""
+        """Unweighted losses of the generator's ``output`` for ``photo``, which has CONTEXT more on every side."""
         config = self.config
-        features = self.perceptual(output)
-        with torch.no_grad():
-            wanted = self.perceptual(photo, config.content_layers)
-        content = sum(
-            weight * losses.content_loss(features[layer], wanted[layer])
-            for layer, weight in config.content_layers.items()
-        )
-        terms: Terms = {"content": torch.as_tensor(content), "style": self._style(output, features)}
+        inner = without_context(photo)
+        features = self.perceptual(output, self._layers())
+        terms: Terms = {"tv": losses.total_variation(output)}
+        if config.content_weight:
+            with torch.no_grad():
+                wanted = self.perceptual(inner, config.content_layers)
+            terms["content"] = torch.stack(
+                [w * losses.content_loss(features[x], wanted[x]) for x, w in config.content_layers.items()]
+            ).sum()
+        if config.style_weight:
+            terms["style"] = self._style(output, features)
         if config.adversarial_weight:
             terms["adversarial"] = losses.fooling_loss(critic(output), config.adversarial)  # type: ignore[arg-type]
-        terms["tv"] = losses.total_variation(output)
         if config.grid_weight:
             terms["grid"] = losses.grid_loss(output)
         if self.teacher is not None:
             terms["teacher"] = self._teacher_distance(output, features, photo)
         return terms
+
+    def _layers(self) -> set[str]:
+        """Layers that the losses in use ask for: a term of weight 0 costs nothing."""
+        layers = set(self.config.content_layers) if self.config.content_weight else set()
+        layers |= set(self.config.style_layers) if self.config.style_weight else set()
+        return layers | (set(TEACHER_LAYERS) if self.teacher is not None else set())
 
     def _style(self, output: Tensor, features: Terms) -> Tensor:
         total = output.new_zeros((), dtype=torch.float32)
@@ -101,7 +109,7 @@ class Hybrid(nn.Module):
         """L1 plus activation distance to the teacher's picture (knowledge distillation, Hinton et al. 2015)."""
         assert self.teacher is not None
         with torch.no_grad():
-            picture = with_margin(self.teacher, photo).clamp(0, 1)
+            picture = without_context(self.teacher(photo)).clamp(0, 1)
             wanted = self.perceptual(picture, TEACHER_LAYERS)
         distance = 4 * F.l1_loss(output, picture.float())
         for layer in TEACHER_LAYERS:
@@ -112,3 +120,8 @@ class Hybrid(nn.Module):
         """Weighted sum; a term's weight is the setting ``<term>_weight``."""
         weighted = [getattr(self.config, f"{name}_weight") * term for name, term in terms.items()]
         return torch.stack(weighted).sum()
+
+
+def without_context(picture: Tensor) -> Tensor:
+    """The inner part of a picture (N, C, H, W) whose outer CONTEXT pixels are for the generator's eyes only."""
+    return picture[:, :, CONTEXT:-CONTEXT, CONTEXT:-CONTEXT]
