@@ -35,7 +35,7 @@ def train(
     teacher: Annotated[Path | None, typer.Option(help="Finished run whose pictures are followed.")] = None,
     start: Annotated[Path | None, typer.Option(help="Finished run whose weights to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16-mixed or 32-true.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16-mixed or 32-true.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML with any setting of the run.")] = None,
     settings: Annotated[
         list[str] | None,

@@ -66,7 +66,7 @@ class TrainConfig:
     critic_strided: int = 3  # 3: 70x70 patches, 2: 34x34
     ema: float = 0.999  # decay a step
     seed: int = 0
-    precision: str = "bf16-mixed"  # or 32-true
+    precision: str = "auto"  # bf16-mixed where the device computes in bf16, else 32-true
     accelerator: str = "auto"  # cpu, cuda, mps
     workers: int = 1  # processes that read photos
     tick: int = 100  # steps between checkpoint, sample sheet and log line
@@ -82,7 +82,7 @@ class TrainConfig:
             "recipe": (self.recipe, ("hybrid",)),
             "generator": (self.generator, tuple(GENERATORS)),
             "adversarial": (self.adversarial, ("bce", "lsgan", "hinge")),
-            "precision": (self.precision, ("bf16-mixed", "32-true")),
+            "precision": (self.precision, ("auto", "bf16-mixed", "32-true")),
             "accelerator": (self.accelerator, ("auto", "cpu", "cuda", "mps")),
         }
         found = [

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -219,7 +219,7 @@ def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
         devices=world // nodes,
         num_nodes=nodes,
         strategy="ddp" if world > 1 else "auto",
-        precision=config.precision,  # type: ignore[arg-type]
+        precision=_precision(config),
     )
     if world > 1:
         fabric.launch()
@@ -241,6 +241,18 @@ def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
     generator, optimizer = fabric.setup(generator, optimizer)
     critic, critic_optimizer = fabric.setup(critic, critic_optimizer)
     return Training(config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device))
+
+
+def _precision(config: TrainConfig) -> Literal["bf16-mixed", "32-true"]:
+    """bf16 is ten times faster where the device has it, and slower than fp32 where it is emulated."""
+    if config.precision != "auto":
+        return "bf16-mixed" if config.precision == "bf16-mixed" else "32-true"
+    if config.accelerator in ("auto", "cuda") and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported()
+    else:
+        asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        native = config.accelerator in ("auto", "cpu") and bool(asked and asked())
+    return "bf16-mixed" if native else "32-true"
 
 
 def _teacher(config: TrainConfig) -> nn.Module | None:
