@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
-from styletrainer.checkpoint import WEIGHTS, load_checkpoint, load_state, load_weights, save_checkpoint
-from styletrainer.config import TrainConfig, changed_settings, config_from_run
+from styletrainer.checkpoint import save_checkpoint
+from styletrainer.config import TrainConfig
 from styletrainer.data import (
     Crops,
     crop_batches,
@@ -30,56 +26,11 @@ from styletrainer.data import (
     scaled,
     tensor_from_rgb,
 )
-from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
-from styletrainer.generators import build_generator
 from styletrainer.losses import equivariance_loss
-from styletrainer.perceptual import load_weight_sets
-from styletrainer.recipes.hybrid import Hybrid, without_context
+from styletrainer.recipes.hybrid import without_context
 from styletrainer.report import Report, write_samples
-
-
-@dataclass
-class Training:
-    """Everything that a step touches. ``generator`` and ``critic`` are wrapped by Fabric."""
-
-    config: TrainConfig
-    fabric: Fabric
-    generator: nn.Module
-    averaged: nn.Module
-    critic: nn.Module
-    optimizer: torch.optim.Optimizer
-    critic_optimizer: torch.optim.Optimizer
-    recipe: Hybrid
-    step: int = 0
-    seconds: float = 0.0
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "generator": _bare(self.generator).state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "critic": _bare(self.critic).state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        load_state(_bare(self.generator), state["generator"], "the checkpoint")
-        load_state(self.averaged, state["averaged"], "the checkpoint")
-        load_state(_bare(self.critic), state["critic"], "the checkpoint's critic")
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-
-    @property
-    def done(self) -> float:
-        """Share of the run that is behind us, 0-1."""
-        by_steps = self.step / self.config.steps
-        by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
-        # Every process must stop at the same step, so the first one's clock counts.
-        return float(self.fabric.broadcast(max(by_steps, by_time)))
+from styletrainer.training import Training, bare, open_run, set_up
 
 
 def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
@@ -95,9 +46,9 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
     run = Path(config.run)
     photos = list_photos(Path(config.photos))
     artworks = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
-    training = _set_up(config, [tensor_from_rgb(a) for a in artworks])
+    training = set_up(config, [tensor_from_rgb(a) for a in artworks])
     fabric = training.fabric
-    _open_run(training, run, resume)
+    open_run(training, run, resume)
     samples = _sample_photos(photos)
     sheet_artwork = tensor_from_rgb(artworks[0])
     batches = crop_batches(
@@ -166,7 +117,7 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> di
         training.critic_optimizer.step()
 
     # Update the generator. The bare critic: its gradients are not wanted and must not be exchanged.
-    critic = _bare(training.critic).requires_grad_(False)
+    critic = bare(training.critic).requires_grad_(False)
     with fabric.autocast():
         wanted = recipe.generator_terms(output, photo, critic)
     if moved_output is not None:
@@ -181,7 +132,7 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> di
     critic.requires_grad_(True)
 
     # Update the average.
-    _average(training.averaged, _bare(training.generator), config.ema, training.step)
+    _average(training.averaged, bare(training.generator), config.ema, training.step)
     return {"total": total.detach(), **{k: v.detach() for k, v in (terms | wanted).items()}}
 
 
@@ -210,91 +161,6 @@ def _average(averaged: nn.Module, generator: nn.Module, ema: float, step: int) -
             value.copy_(theirs[name])
 
 
-def _set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
-    """Build the modules and optimisers, on their device and in their precision."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    fabric = Fabric(
-        accelerator=config.accelerator,
-        devices=world // nodes,
-        num_nodes=nodes,
-        strategy="ddp" if world > 1 else "auto",
-        precision=_precision(config),
-    )
-    if world > 1:
-        fabric.launch()
-    torch.manual_seed(config.seed)
-    generator = build_generator(config.generator, config.generator_options)
-    if config.start:
-        load_weights(generator, Path(config.start) / WEIGHTS)
-    critic = PatchGAN(config.critic_channels, config.critic_strided)
-    averaged = build_generator(config.generator, config.generator_options)
-    averaged.load_state_dict(generator.state_dict())
-    averaged = averaged.requires_grad_(False).eval().to(fabric.device)
-    recipe = Hybrid(
-        config, [a[None] for a in artworks], load_weight_sets([Path(p) for p in config.vgg]), _teacher(config)
-    )
-    optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, betas=(0.9, 0.99))
-    critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
-    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator, optimizer = fabric.setup(generator, optimizer)
-    critic, critic_optimizer = fabric.setup(critic, critic_optimizer)
-    return Training(config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device))
-
-
-def _precision(config: TrainConfig) -> Literal["bf16-mixed", "32-true"]:
-    """bf16 is ten times faster where the device has it, and slower than fp32 where it is emulated."""
-    if config.precision != "auto":
-        return "bf16-mixed" if config.precision == "bf16-mixed" else "32-true"
-    if config.accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported()
-    else:
-        asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        native = config.accelerator in ("auto", "cpu") and bool(asked and asked())
-    return "bf16-mixed" if native else "32-true"
-
-
-def _teacher(config: TrainConfig) -> nn.Module | None:
-    if config.teacher is None:
-        return None
-    run = Path(config.teacher)
-    theirs = config_from_run(run)
-    teacher = build_generator(theirs.generator, theirs.generator_options)
-    load_weights(teacher, run / WEIGHTS)
-    return teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _open_run(training: Training, run: Path, resume: bool) -> None:
-    """Make the run folder, or go on with the run that it holds."""
-    config = training.config
-    state = load_checkpoint(run)
-    if state is not None:
-        if not resume:
-            raise TrainError(
-                f"got: {run}, which holds a run at step {state['step']}; expected: a new folder.\n"
-                "Do this: leave --no-resume out to go on with it, or name another folder."
-            )
-        _refuse_other_settings(config, config_from_run(run), run)
-        training.load(state)
-    if training.fabric.is_global_zero:
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-            config.save(run / "config.json")
-        except OSError as error:
-            raise TrainError(f"got: {error}; expected: a run folder that can be written.") from error
-    training.fabric.barrier()
-
-
-def _refuse_other_settings(config: TrainConfig, before: TrainConfig, run: Path) -> None:
-    if changed := changed_settings(before, config):
-        listed = "\n  ".join(changed)
-        raise TrainError(
-            f"{run} holds a run of other settings:\n  {listed}\n"
-            "Do this: give the same settings to go on, or name another folder."
-        )
-
-
 def _sample_photos(photos: list[Path], count: int = 4, side: int = 256) -> list[Tensor]:
     """The same few photos at every tick: centre squares (3, side, side), spread over the folder."""
     samples: list[Tensor] = []
@@ -306,12 +172,6 @@ def _sample_photos(photos: list[Path], count: int = 4, side: int = 256) -> list[
             y, x = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
             samples.append(tensor_from_rgb(picture[y : y + side, x : x + side]))
     return samples
-
-
-def _bare(module: nn.Module) -> nn.Module:
-    """The module inside Fabric's (and DDP's) wrappers."""
-    inner: nn.Module = getattr(module, "module", module)
-    return inner
 
 
 class _Figures:
