@@ -84,6 +84,7 @@ def _onnx(
 
 def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
     from styleexport.engine_from_onnx import engine_from_onnx
+    from styleexport.export import make_folder
 
     sizes = [parse_size(part) for part in size.split(":")]
     if len(sizes) not in (1, 3):
@@ -91,7 +92,7 @@ def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
     least, usual, most = sizes if len(sizes) == 3 else sizes * 3
     label = "-".join(dict.fromkeys(f"{width}x{height}" for height, width in (least, most)))
     plan = output / f"{model.stem}.{label}.plan"
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"building {plan.name}", total=1.0)
         manifest = engine_from_onnx(

@@ -74,7 +74,7 @@ def export_onnx(
         quality = {"difference_to_torch": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, precision=precision, quality=quality)
         models[path] = sealed(onnx.load_model_from_string(data), manifest), found
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for path, (data, _) in models.items():
         write_file(path, data)
     return {path: difference for path, (_, difference) in models.items()}
@@ -93,7 +93,7 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
     half = fp16_from_onnx(data, str(path))
     verify(run_frames(data, frames), run_frames(half, frames), "fp16", "fp16 ONNX against fp32 ONNX")
     written = out / f"{path.stem}.fp16.onnx"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_file(written, half)
     return written
 
@@ -112,6 +112,14 @@ def verification_frames(photos: Path | None) -> list[tuple[Frame, float]]:
         frame = np.ascontiguousarray(picture[:height, :width, ::-1])
         frames.append((frame, 1.0 if index % 4 else 0.5))
     return frames
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"got: {error}; expected: a folder for the files.\nDo this: name another with -o.") from error
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError  # what torch.load raises, weights_only or not
 from typing import Any
 
 import torch
@@ -51,7 +50,7 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, UnpicklingError) as error:
+    except Exception as error:
         raise TrainError(
             f"got: {path}, which does not read as a checkpoint ({error}).\n"
             "Do this: move it away to train anew; generator.safetensors beside it can still be exported."

@@ -12,11 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -174,7 +172,7 @@ def _load(path: Path) -> Weights:
             return load_file(path)
         weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
         return weights
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+    except Exception as error:
         raise TrainError(
             f"got: {path}, which does not read as weights ({error}).\n"
             "Do this: download it again; .safetensors or torchvision's vgg19 .pth are expected."
