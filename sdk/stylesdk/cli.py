@@ -58,6 +58,9 @@ def styles() -> None:
     console.print(table)
 
 
+GiveUp = Annotated[float, typer.Option(min=0.0, help="Seconds after which a lost camera ends the run.")]
+
+
 @app.command()
 def run(
     source: Annotated[str, typer.Argument(help="Image, folder, glob, video, camera index, demo or test.")],
@@ -66,9 +69,10 @@ def run(
     strength: Strength = 1.0,
     device: Device = "auto",
     threads: Threads = None,
+    give_up: GiveUp = 30.0,
 ) -> None:
     """Style SOURCE and write, show or discard the result."""
-    _run(source, style, output, strength, device, threads)
+    _run(source, give_up, style, output, strength, device, threads)
 
 
 @app.command()
@@ -78,17 +82,20 @@ def webcam(
     strength: Strength = 1.0,
     device: Device = "auto",
     threads: Threads = None,
+    give_up: GiveUp = 30.0,
 ) -> None:
     """Style the camera in a window. Press q to quit."""
-    _run(str(camera), style, "window", strength, device, threads)
+    _run(str(camera), give_up, style, "window", strength, device, threads)
 
 
-def _run(source_text: str, style: str, output: str | None, strength: float, device: str, threads: int | None) -> None:
+def _run(
+    source_text: str, give_up: float, style: str, output: str | None, strength: float, device: str, threads: int | None
+) -> None:
     from stylesdk.live import open_sink, open_source, run_pipeline
     from stylesdk.stylizer import Stylizer
 
     with Stylizer(style, device=device, threads=threads) as stylizer:
-        source = open_source(source_text)
+        source = open_source(source_text, give_up=give_up)
         with stop_on_signals() as stop:
             sink = open_sink(output, source)
             counts = run_pipeline(source, stylizer, sink, strength=strength, stop=stop)

@@ -26,7 +26,6 @@ _GRAMMAR = "test, test:N, test:WxH:N, demo, a camera number, an image, a folder,
 _PATTERN = re.compile(r"test(?::(\d+)x(\d+))?(?::(\d+))?")
 _PATTERN_FPS = Fraction(30)
 _MICROSECOND = Fraction(1, 1_000_000)
-_CAMERA_LOST = 2.0  # seconds without a picture
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(text: str) -> Source:
-    """Open what ``text`` names.
+def open_source(text: str, *, give_up: float = 30.0) -> Source:
+    """Open what ``text`` names. A camera that is lost is tried again for ``give_up`` seconds.
 
     ``test``, ``test:N``, ``test:640x480:N`` (moving pattern), ``demo`` (our own rendered clip), an integer
     (camera), an image, a folder of images, a glob, a video file. Words win over files: write ``./test``.
@@ -89,7 +88,9 @@ def open_source(text: str) -> Source:
 
         return SceneSource()
     if text.isascii() and text.isdigit():
-        return CameraSource(int(text))
+        from stylesdk.live.camera import CameraSource
+
+        return CameraSource(int(text), give_up)
     return _open_path(text)
 
 
@@ -207,46 +208,3 @@ class PatternSource:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-class CameraSource:
-    """A camera by its OpenCV index; times are microseconds since the first frame."""
-
-    kind: Kind = "camera"
-    paths: Sequence[Path] = ()
-    live = True
-    frames: int | None = None
-
-    def __init__(self, index: int) -> None:
-        self.name = f"camera {index}"
-        self._camera = cv2.VideoCapture(index)
-        if not self._camera.isOpened():
-            self._camera.release()
-            raise SourceError(
-                f"{self.name}, which cannot be opened",
-                expected="a connected camera that no other program holds",
-                do="check the cable and the number (0 is the first camera), close other video programs, "
-                "allow camera access in the system settings (Linux: be in the group that owns /dev/video*), "
-                "or try the source 'test'",
-            )
-        # One frame in the driver's queue: an older one would only be late.
-        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        fps = self._camera.get(cv2.CAP_PROP_FPS)
-        self.fps = Fraction(fps).limit_denominator(1001) if 1 <= fps <= 1000 else None
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        start, last = None, time.monotonic()
-        while time.monotonic() - last < _CAMERA_LOST:
-            found, image = self._camera.read()
-            if not found or image is None:
-                time.sleep(0.05)
-                continue
-            now = last = time.monotonic()
-            start = now if start is None else start
-            pts = round((now - start) / float(_MICROSECOND))
-            yield SourceFrame(np.asarray(image, dtype=np.uint8), "", pts, _MICROSECOND)
-        raise SourceError(f"{self.name}, which stopped giving frames", do="check the cable, then start again")
-
-    def close(self) -> None:
-        """Release the camera."""
-        self._camera.release()

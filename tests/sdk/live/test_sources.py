@@ -15,8 +15,9 @@ from clips import make_clip
 
 from stylesdk.errors import SourceError
 from stylesdk.live import open_source
+from stylesdk.live.camera import CameraSource
 from stylesdk.live.hud import draw_hud
-from stylesdk.live.sources import CameraSource, Source, StillsSource
+from stylesdk.live.sources import Source, SourceFrame, StillsSource
 
 
 def write(path: Path, image: object) -> Path:
@@ -164,22 +165,41 @@ class FakeCamera:
         self.released += 1
 
 
-def test_camera_that_stops_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_camera_knows_its_rate_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    monkeypatch.setattr("stylesdk.live.sources._CAMERA_LOST", 0.2)
     source: Source = open_source("0")
     assert isinstance(source, CameraSource)
     assert (source.live, source.kind, source.name) == (True, "camera", "camera 0")
     assert source.fps is not None
     assert float(source.fps) == pytest.approx(29.97, abs=1e-3)
-    times = []
-    with pytest.raises(SourceError, match="stopped giving frames"):
-        times += [frame.pts for frame in source]
-    frames = iter(CameraSource(0))
+    frames = iter(source)
     first, second = next(frames), next(frames)
     assert first.pts == 0
     assert second.pts is not None
     assert 0 <= second.pts < 1_000_000
+
+
+def test_lost_camera_shows_a_card_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pictures, nothing, a card of the same size, then three pictures of the reopened camera."""
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    monkeypatch.setattr("stylesdk.live.camera._LOST", 0.1)
+    monkeypatch.setattr("stylesdk.live.camera._CARD_EVERY", 0.01)
+    frames = iter(open_source("0"))
+    seen: list[SourceFrame] = []
+    while sum(not frame.image.any() for frame in seen) < 6:  # the fake's pictures are black
+        seen.append(next(frames))
+    cards = [frame.image for frame in seen if frame.image.any()]
+    assert all(card.shape == (4, 6, 3) for card in cards)
+    times = [frame.pts or 0 for frame in seen]
+    assert times == sorted(times)
+
+
+def test_camera_that_stays_lost_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    source = open_source("0", give_up=0.2)
+    monkeypatch.setattr(FakeCamera, "read", lambda self: (False, None))
+    with pytest.raises(SourceError, match="no picture for"):
+        list(source)
 
 
 def test_camera_that_cannot_be_opened_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
