@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +82,8 @@ def train(
     from styletrainer.loop import train as run_training  # torch and Fabric take seconds to import
 
     run = run_training(resolved, console, resume)
-    console.print(f"{run}: done. Next: stylesdk export {run} -o models", highlight=False, soft_wrap=True)
+    if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes
+        console.print(f"{run}: done. Next: stylesdk export {run} -o models", highlight=False, soft_wrap=True)
 
 
 def _setting(item: str) -> dict[str, Any]:
