@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,3 @@ def frame() -> np.ndarray:
     from stylesdk.live.scene import render_frame
 
     return render_frame(0, 100, (120, 160))
-
-
-@pytest.fixture
-def python() -> list[str]:
-    return [sys.executable]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from styleexport.onnx_from_checkpoint import (
 from styleexport.verify import Difference, Frame, run_frames, run_torch, verify
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
+from styletrainer.checkpoint import write_atomically
 from styletrainer.config import TrainConfig
 from styletrainer.data import list_photos, read_picture
 from styletrainer.report import STATS
@@ -56,7 +56,7 @@ def export_onnx(
 
     Raises:
         ExportError: a model outside the tolerance of ``verify``, which is then not written.
-        TrainError: no finished checkpoint in ``run``.
+        TrainError: no finished checkpoint in ``run``, or a full disk.
     """
     generator, config = generator_from_run(run)
     name = name or Path(config.artworks[0]).stem
@@ -76,7 +76,7 @@ def export_onnx(
         models[path] = sealed(onnx.load_model_from_string(data), manifest), found
     make_folder(out)
     for path, (data, _) in models.items():
-        write_file(path, data)
+        _write(path, data)
     return {path: difference for path, (_, difference) in models.items()}
 
 
@@ -94,7 +94,7 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
     verify(run_frames(data, frames), run_frames(half, frames), "fp16", "fp16 ONNX against fp32 ONNX")
     written = out / f"{path.stem}.fp16.onnx"
     make_folder(out)
-    write_file(written, half)
+    _write(written, half)
     return written
 
 
@@ -122,19 +122,8 @@ def make_folder(folder: Path) -> None:
         raise ExportError(f"got: {error}; expected: a folder for the files.\nDo this: name another with -o.") from error
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write beside, flush, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise ExportError(f"got: {error} while writing {path}; the file from before is untouched.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write(path: Path, data: bytes) -> None:
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence: str) -> Manifest:

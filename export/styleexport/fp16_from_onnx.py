@@ -44,7 +44,7 @@ def fp16_from_onnx(data: bytes, source: str) -> bytes:
                 node.input[index] = "strength_fp16"
     graph.node.insert(0, helper.make_node("Cast", ["strength"], ["strength_fp16"], to=TensorProto.FLOAT16))
     del graph.value_info[:]
-    return sealed(model, dataclasses.replace(manifest, precision="fp16"))
+    return sealed(model, dataclasses.replace(manifest, precision="fp16", quality={}))
 
 
 def _half(tensor: TensorProto) -> TensorProto:

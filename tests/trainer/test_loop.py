@@ -68,6 +68,12 @@ def test_other_generators_train(settings: Settings, generator: str) -> None:
     assert (folder / WEIGHTS).is_file()
 
 
+def test_run_stores_the_precision_that_auto_chose(settings: Settings) -> None:
+    folder = run(settings, precision="auto", steps=3)
+    assert json.loads((folder / "config.json").read_text())["precision"] in ("bf16-mixed", "32-true")
+    run(settings, precision="auto", steps=6)  # and is the same run when asked for again
+
+
 def test_bf16_trains(settings: Settings) -> None:
     assert np.isfinite(stats(run(settings, precision="bf16-mixed"))[-1]["total"])
 

@@ -29,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise TrainError(
             f"got: {error} while writing {path}; the file from before is untouched.\n"
-            "Do this: free some disk space, then run the same command again: it goes on from the last checkpoint."
+            "Do this: free some disk space, then run the same command again."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

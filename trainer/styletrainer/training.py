@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -65,6 +66,8 @@ class Training:
 
 def set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
     """Build the modules and optimisers, on their device and in their precision."""
+    # Stored with the run: a resumed run computes in the precision that it began with.
+    config = dataclasses.replace(config, precision=_precision(config))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     fabric = Fabric(
@@ -72,7 +75,7 @@ def set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
         devices=world // nodes,
         num_nodes=nodes,
         strategy="ddp" if world > 1 else "auto",
-        precision=_precision(config),
+        precision=config.precision,  # type: ignore[arg-type]
     )
     if world > 1:
         fabric.launch()
@@ -96,10 +99,10 @@ def set_up(config: TrainConfig, artworks: list[Tensor]) -> Training:
     return Training(config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device))
 
 
-def _precision(config: TrainConfig) -> Literal["bf16-mixed", "32-true"]:
+def _precision(config: TrainConfig) -> str:
     """bf16 is ten times faster where the device has it, and slower than fp32 where it is emulated."""
     if config.precision != "auto":
-        return "bf16-mixed" if config.precision == "bf16-mixed" else "32-true"
+        return config.precision
     if config.accelerator in ("auto", "cuda") and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported()
     else:
