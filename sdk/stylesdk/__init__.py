@@ -15,6 +15,7 @@ from stylesdk.errors import (
     ModelFileError,
     SinkError,
     SourceError,
+    StyleError,
     StyleSDKError,
 )
 from stylesdk.manifest import Manifest
@@ -33,6 +34,7 @@ __all__ = [
     "ModelFileError",
     "SinkError",
     "SourceError",
+    "StyleError",
     "StyleSDKError",
     "Stylizer",
     "__version__",

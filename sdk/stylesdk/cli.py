@@ -27,8 +27,11 @@ app = typer.Typer(
 )
 console = Console()
 
-Style = Annotated[str, typer.Option("-s", "--style", help="Bundled style, ONNX file or TensorRT plan.")]
+_MODEL = "Bundled style or model file. Of several styles in it, MODEL:NAME takes one, MODEL:NAME=0.7,NAME=0.3 blends."
+Style = Annotated[str, typer.Option("-s", "--style", help=_MODEL)]
 Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="0 = the photo, 1 = the full style.")]
+KeepColor = Annotated[bool, typer.Option("--keep-color", help="Keep the photo's colours: only the luma is styled.")]
+Smoothing = Annotated[float, typer.Option(min=0.0, max=1.0, help="Steady what does not move: 0 = off, 0.5 = by half.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: every usable core.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")]
@@ -50,11 +53,12 @@ def styles() -> None:
     """List the bundled styles."""
     from stylesdk.styles import styles as bundled
 
-    table = Table("style", "precision", "size", "stride", "licence")
+    table = Table("model", "styles", "precision", "size", "stride", "licence")
     for entry in bundled():
         manifest = entry.manifest
         size = f"{entry.bytes / 1e6:.2f} MB"
-        table.add_row(entry.name, manifest.precision, size, str(manifest.stride), manifest.licence)
+        names = ", ".join(manifest.styles)
+        table.add_row(entry.name, names, manifest.precision, size, str(manifest.stride), manifest.licence)
     console.print(table)
 
 
@@ -67,12 +71,15 @@ def run(
     style: Style = "starry_night",
     output: Output = None,
     strength: Strength = 1.0,
+    keep_color: KeepColor = False,
+    smoothing: Smoothing = 0.0,
     device: Device = "auto",
     threads: Threads = None,
     give_up: GiveUp = 30.0,
 ) -> None:
     """Style SOURCE and write, show or discard the result."""
-    _run(source, give_up, style, output, strength, device, threads)
+    look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
+    _run(source, give_up, style, output, device, threads, look)
 
 
 @app.command()
@@ -80,25 +87,35 @@ def webcam(
     style: Style = "starry_night",
     camera: Annotated[int, typer.Option(help="Camera index.")] = 0,
     strength: Strength = 1.0,
+    keep_color: KeepColor = False,
+    smoothing: Smoothing = 0.0,
     device: Device = "auto",
     threads: Threads = None,
     give_up: GiveUp = 30.0,
 ) -> None:
-    """Style the camera in a window. Press q to quit."""
-    _run(str(camera), give_up, style, "window", strength, device, threads)
+    """Style the camera in a window. Keys: 1-9 style, c the photo's colours, m smoothing, q quits."""
+    look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
+    _run(str(camera), give_up, style, "window", device, threads, look)
 
 
 def _run(
-    source_text: str, give_up: float, style: str, output: str | None, strength: float, device: str, threads: int | None
+    source_text: str,
+    give_up: float,
+    style: str,
+    output: str | None,
+    device: str,
+    threads: int | None,
+    options: dict[str, Any],
 ) -> None:
-    from stylesdk.live import open_sink, open_source, run_pipeline
+    from stylesdk.live import Look, open_sink, open_source, run_pipeline
     from stylesdk.stylizer import Stylizer
 
     with Stylizer(style, device=device, threads=threads) as stylizer:
+        look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
         source = open_source(source_text, give_up=give_up)
         with stop_on_signals() as stop:
-            sink = open_sink(output, source)
-            counts = run_pipeline(source, stylizer, sink, strength=strength, stop=stop)
+            sink = open_sink(output, source, look)
+            counts = run_pipeline(source, stylizer, sink, look=look, stop=stop)
             interrupted = stop.is_set()
         console.print(
             f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "

@@ -6,6 +6,7 @@ StyleSDKError
 ├── MissingExtraError       an optional package is not installed (also an ImportError)
 ├── DeviceError             the device that was asked for cannot be had, or failed
 ├── FrameError              a frame of wrong type, rank, channels or size (also a ValueError)
+├── StyleError              a style that the model does not have, or weights that do not mix (also a ValueError)
 ├── SourceError             a camera, file or stream cannot be opened or read
 ├── SinkError               an output cannot be opened or written
 └── ClosedError             use after close
@@ -53,6 +54,10 @@ class DeviceError(StyleSDKError):
 
 class FrameError(StyleSDKError, ValueError):
     """A frame of wrong type, rank, channels or size."""
+
+
+class StyleError(StyleSDKError, ValueError):
+    """A style that the model does not have, or weights that do not mix."""
 
 
 class SourceError(StyleSDKError):

@@ -66,6 +66,19 @@ def restored(styled: Frame, fit: Fit) -> Frame:
     return _resized(styled[: fit.inner[0], : fit.inner[1]], fit.source)
 
 
+def recolored(styled: Frame, photo: Frame) -> Frame:
+    """The luma of ``styled`` with the chroma of ``photo``, both BGR uint8 (H, W, 3).
+
+    Luma is Y = 0.299 R + 0.587 G + 0.114 B (BT.601), rounded, as in cv2's YCrCb. Equal chroma means that R, G and B
+    all differ from the photo's by the difference in Y: adding that, without the way there and back, changes
+    nothing where Y is the same. Values beyond 0-255 are cut off.
+    """
+    wanted, present = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (styled, photo))
+    brighter = cv2.cvtColor(cv2.subtract(wanted, present), cv2.COLOR_GRAY2BGR)  # 0 where the other is not:
+    darker = cv2.cvtColor(cv2.subtract(present, wanted), cv2.COLOR_GRAY2BGR)  # cv2 cuts off at 0 too
+    return np.asarray(cv2.subtract(cv2.add(photo, brighter), darker), dtype=np.uint8)
+
+
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     if frame.shape[:2] == size:
         return frame

@@ -39,7 +39,8 @@ class Manifest:
     """What a model promises.
 
     ``min_size``, ``opt_size``, ``max_size`` are (height, width) in pixels that a plan takes; None in an ONNX
-    file, which takes any size.
+    file, which takes any size. ``reach`` is how many pixels to each side a styled pixel can depend on; 0 means
+    unknown, or all of the frame, so that a frame cannot be styled in tiles.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Manifest:
     min_size: tuple[int, int] | None = None
     opt_size: tuple[int, int] | None = None
     max_size: tuple[int, int] | None = None
+    reach: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
@@ -79,11 +81,22 @@ def manifest_from_json(text: str, source: str) -> Manifest:
             values[key] = None if values[key] is None else tuple(values[key])
         values["engine"] = Engine(**values["engine"]) if values["engine"] else None
         manifest = Manifest(**values)
-        if not isinstance(manifest.sha256, str) or not isinstance(manifest.precision, str):
-            raise TypeError("sha256 and precision must be text")
+        _check_types(manifest)
         return manifest
     except (KeyError, TypeError) as error:
-        raise ModelFileError(f"{source}, whose manifest lacks fields ({error})", do=_REBUILD) from error
+        raise ModelFileError(f"{source}, whose manifest does not hold what it must ({error})", do=_REBUILD) from error
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Raise TypeError for a field that others compute with and that is not what it must be."""
+    if not isinstance(manifest.sha256, str) or not isinstance(manifest.precision, str):
+        raise TypeError("sha256 and precision must be text")
+    names = manifest.styles
+    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+        raise TypeError("styles must be names, at least one, each once")
+    pixels = (manifest.stride - 1, manifest.reach)  # TypeError where one is no number
+    if not all(isinstance(value, int) and value >= 0 for value in pixels):
+        raise TypeError("stride and reach must be whole numbers of pixels")
 
 
 def sha256_of_onnx(data: bytes, manifest: Manifest) -> str:

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
+import numpy as np
+
 from stylesdk.backends import Backend, open_backend
 from stylesdk.errors import ClosedError, FrameError
-from stylesdk.frames import Frame, checked, fit_for, fitted, restored
+from stylesdk.frames import Frame, checked, fit_for, fitted, recolored, restored
 from stylesdk.latency import Latency
 from stylesdk.manifest import Manifest
+from stylesdk.mix import Mix, Weights, split_style, weights_from_style
 from stylesdk.styles import DEFAULT, resolve
+from stylesdk.tiles import run_in_tiles, tiles_for
 
 
 class Stylizer:
@@ -21,7 +25,9 @@ class Stylizer:
             out = stylizer.run(frame)
 
     Args:
-        model: path of an ONNX file or TensorRT plan, or the name of a bundled style.
+        model: path of an ONNX file or TensorRT plan, or the name of a bundled style. Of a model of several
+            styles, ``MODEL:NAME`` or ``MODEL:A=0.7,B=0.3`` chooses what ``run`` uses when it is told none;
+            without, that is the first.
         device: ``auto``, ``cpu`` or ``cuda``. A device that cannot be had is an error, never a silent CPU.
         threads: CPU threads, None for every usable core.
         backend: an open backend to use instead of opening ``model``, for tests and for runtimes of one's own;
@@ -32,6 +38,7 @@ class Stylizer:
         EngineMismatchError: a plan for another GPU or TensorRT.
         DeviceError: ``device`` cannot be had.
         MissingExtraError: the runtime is not installed; the message has the pip line.
+        StyleError: the style after the colon is not one of the model's, or its weights do not mix.
 
     One Stylizer belongs to one thread at a time; several Stylizers may run in several threads.
     """
@@ -44,10 +51,17 @@ class Stylizer:
         threads: int | None = None,
         backend: Backend | None = None,
     ) -> None:
-        self._backend: Backend | None = backend or open_backend(resolve(model), device, threads)
-        self._name = self._backend.name
-        self._manifest = self._backend.manifest
+        file, mix = split_style(os.fspath(model))
+        opened = backend or open_backend(resolve(file), device, threads)
+        self._backend: Backend | None = opened
+        self._name, self._manifest = opened.name, opened.manifest
         self._latency = Latency()
+        try:
+            first: Weights = np.eye(1, len(self.styles), dtype=np.float32)[0]
+            self._default = weights_from_style(mix, self.styles) if mix else first
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def backend(self) -> str:
@@ -60,28 +74,46 @@ class Stylizer:
         return self._manifest
 
     @property
+    def styles(self) -> tuple[str, ...]:
+        """Names of the model's styles; none for a plan without its sidecar."""
+        return self._manifest.styles if self._manifest else ()
+
+    @property
+    def default_style(self) -> Mix:
+        """What ``run`` uses when it is told no style: name -> weight, with sum 1."""
+        return {name: weight for name, weight in zip(self.styles, self._default.tolist(), strict=True) if weight}
+
+    @property
     def latency(self) -> Latency:
         """Percentiles of preprocess, inference, postprocess and total over the last 1,000 frames."""
         return self._latency
 
-    def run(self, frame: Frame, strength: float = 1.0) -> Frame:
+    def run(
+        self, frame: Frame, strength: float = 1.0, style: str | Mix | None = None, *, keep_color: bool = False
+    ) -> Frame:
         """Style one frame.
 
         Args:
-            frame: BGR uint8 (H, W, 3), any H and W; it is not changed.
+            frame: BGR uint8 (H, W, 3), any H and W; it is not changed. One larger than 2560x1440 is styled in
+                tiles where the model allows it, with the same result.
             strength: 0 = the photo, 1 = the full style.
+            style: one of ``styles``, or a mix of several, name -> weight, weights of 0 or more in any scale.
+                None is what the constructor chose. Another style costs nothing: it is an input, not a reload.
+            keep_color: the styled luma with the photo's chroma.
 
         Returns:
             BGR uint8 (H, W, 3), the same size, the caller's to keep.
 
         Raises:
             FrameError: wrong dtype, rank, channels, an empty frame, or a strength outside 0-1.
+            StyleError: a style that is not the model's, or weights that do not mix.
             ClosedError: after ``close``.
         """
         if self._backend is None:
             raise ClosedError("run() on a closed Stylizer", do="open a new one")
         if not 0 <= strength <= 1:
             raise FrameError(f"strength {strength}", expected="0 to 1")
+        weights = self._default if style is None else weights_from_style(style, self.styles)
         with self._latency.stage("total"):
             with self._latency.stage("preprocess"):
                 frame = checked(frame)
@@ -89,14 +121,33 @@ class Stylizer:
                 fit = fit_for(size, self._backend.canvas(size))
                 canvas = fitted(frame, fit)
             with self._latency.stage("inference"):
-                styled = self._backend.infer(canvas, strength)
+                styled = self._infer(self._backend, canvas, strength, weights)
             with self._latency.stage("postprocess"):
-                return restored(styled, fit)
+                styled = restored(styled, fit)
+                return recolored(styled, frame) if keep_color else styled
 
-    def stream(self, frames: Iterable[Frame], strength: float = 1.0) -> Iterator[Frame]:
-        """Style every frame of ``frames``, in order, one at a time as they are asked for."""
+    def _infer(self, backend: Backend, canvas: Frame, strength: float, weights: Weights) -> Frame:
+        def infer(part: Frame) -> Frame:
+            return backend.infer(part, strength, weights if len(weights) > 1 else None)
+
+        promise = self._manifest
+        # A plan has its memory already, and is fastest in the size that it was built for.
+        if promise is None or promise.max_size is not None:
+            return infer(canvas)
+        tiles = tiles_for((canvas.shape[0], canvas.shape[1]), promise.reach, promise.stride)
+        return infer(canvas) if tiles is None else run_in_tiles(canvas, tiles, infer)
+
+    def stream(
+        self,
+        frames: Iterable[Frame],
+        strength: float = 1.0,
+        style: str | Mix | None = None,
+        *,
+        keep_color: bool = False,
+    ) -> Iterator[Frame]:
+        """Style every frame of ``frames``, in order, one at a time as they are asked for; arguments as in ``run``."""
         for frame in frames:
-            yield self.run(frame, strength)
+            yield self.run(frame, strength, style, keep_color=keep_color)
 
     def close(self) -> None:
         """Free the runtime. May be called twice."""

@@ -1,24 +1,39 @@
-"""Stands in for the package ``tensorrt_rtx``: engines that invert frames, over the pretend driver's memory.
+"""Stands in for the package ``tensorrt_rtx``: engines that do what FakeBackend does, over the pretend driver's memory.
 
 It keeps the real bindings' habits: bools and None for failure, text only to the logger, addresses as ints.
 """
 
 import ctypes
 import enum
+import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
+
+from stylesdk.manifest import Engine, Manifest
 
 __version__ = "1.7.1.116"
 Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
 TensorIOMode = enum.Enum("TensorIOMode", "NONE INPUT OUTPUT")
 DataType = enum.Enum("DataType", "FLOAT HALF UINT8")
+RTX = Engine("tensorrt_rtx", __version__)
 
 
 def make_plan(low, high, **behaviour):
     """Bytes of a plan for frames of (height, width) ``low`` to ``high``."""
     payload = json.dumps({"low": low, "high": high, **behaviour}).encode()
     return b"vtrt" + bytes(12) + (64 + len(payload)).to_bytes(8, "little") + bytes(40) + payload
+
+
+def write_plan(folder, plan, engine=RTX, styles=("invert",)):
+    """A plan and its sidecar; returns the plan's path."""
+    manifest = Manifest("invert", styles, 1, "fp32", "Apache-2.0", hashlib.sha256(plan).hexdigest())
+    path = folder / "engine.plan"
+    path.write_bytes(plan)
+    sidecar = replace(manifest, opt_size=(720, 1280), engine=engine)
+    (folder / "engine.plan.json").write_text(sidecar.to_json())
+    return path
 
 
 class ILogger:
@@ -41,21 +56,25 @@ class Runtime:
 
 
 class Engine:
-    num_io_tensors = 3
-
     def __init__(self, facts, logger):
         self.facts, self.logger = facts, logger
+        self.names = ["frame", "strength", *(["style"] if "styles" in facts else []), facts.get("output", "styled")]
+        self.num_io_tensors = len(self.names)
 
     def get_tensor_name(self, index):
-        return ("frame", "strength", self.facts.get("output", "styled"))[index]
+        return self.names[index]
 
     def get_tensor_mode(self, name):
-        return TensorIOMode.INPUT if name in ("frame", "strength") else TensorIOMode.OUTPUT
+        return TensorIOMode.INPUT if name in ("frame", "strength", "style") else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name):
+        if name == "style":
+            return DataType[self.facts.get("style_type", "FLOAT")]
         return DataType.FLOAT if name == "strength" else DataType.UINT8
 
     def get_tensor_shape(self, name):
+        if name == "style":
+            return (self.facts["styles"],)
         fixed = self.facts["low"] == self.facts["high"]
         return (1, *(self.facts["low"] if fixed else (-1, -1)), 3)
 
@@ -95,5 +114,9 @@ class Context:
         styled = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(self.addresses["styled"]))
         strength = ctypes.c_float.from_address(self.addresses["strength"]).value
         photo = frame.astype(np.float32)
-        styled[:] = np.rint(photo + strength * (255 - 2 * photo)).astype(np.uint8)
+        look = 255 - photo
+        if "styles" in self.facts:
+            weights = (ctypes.c_float * self.facts["styles"]).from_address(self.addresses["style"])
+            look = weights[0] * look + 50 * sum(k * weight for k, weight in enumerate(weights))
+        styled[:] = np.rint(photo + strength * (look - photo)).astype(np.uint8)
         return True

@@ -11,9 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiny_models import painting_onnx
 
 from stylesdk.cli import parse_size
 from stylesdk.doctor import conflicts
+from stylesdk.frames import recolored
 
 
 def stylesdk(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -40,6 +42,25 @@ def test_run_on_an_image(tmp_path: Path, frame: np.ndarray) -> None:
     assert cv2.imread(str(tmp_path / "out.png")).shape == frame.shape
 
 
+def test_run_with_everything(tmp_path: Path, frame: np.ndarray) -> None:
+    """A style of several, the photo's colours, and smoothing, which leaves stills alone."""
+    cv2.imwrite(str(tmp_path / "photo.png"), frame)
+    (tmp_path / "three.onnx").write_bytes(painting_onnx(("wave", "udnie", "scream"), 3))
+    words = ("run", "photo.png", "-s", "three.onnx:udnie=1,wave=1", "-o")
+    done = stylesdk(*words, "out.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (cv2.imread(str(tmp_path / "out.png")) == 80).all()
+    done = stylesdk(*words, "kept.png", "--keep-color", "--smoothing", "0.5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = recolored(np.full_like(frame, 80), frame)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "kept.png")), expected)
+
+
+def test_run_smooths_video(tmp_path: Path) -> None:
+    done = stylesdk("run", "test:64x48:5", "-o", "null", "--smoothing", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_run_test_pattern_to_null(tmp_path: Path) -> None:
     done = stylesdk("run", "test:5", "-o", "null", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -51,8 +72,11 @@ def test_run_test_pattern_to_null(tmp_path: Path) -> None:
     [
         (("run", "nowhere.png"), 1, "nowhere.png"),
         (("run", "test:1", "-s", "no_style", "-o", "null"), 1, "stylesdk styles"),
+        (("run", "test:1", "-s", "starry_night:wave", "-o", "null"), 1, "one of starry_night"),
+        (("run", "test:1", "-s", "starry_night:", "-o", "null"), 1, "NAME=WEIGHT"),
         (("run", "test:1", "-o", "out.xyz"), 1, "out.xyz"),
         (("run", "test:1", "--strength", "2"), 2, "strength"),
+        (("webcam", "--smoothing", "2"), 2, "smoothing"),
         (("nonsense",), 2, "nonsense"),
         (("bench", "--size", "big"), 2, "1280x720"),
         (("train", "a.jpg", "--photos", "none", "-o", "run"), 1, "no picture below"),

@@ -11,6 +11,7 @@ from typing import Protocol
 from stylesdk.errors import ModelFileError
 from stylesdk.frames import Frame
 from stylesdk.manifest import Manifest
+from stylesdk.mix import Weights
 
 
 class Backend(Protocol):
@@ -22,8 +23,11 @@ class Backend(Protocol):
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) in which a frame of ``size`` must come; ``size`` itself where any will do."""
 
-    def infer(self, frame: Frame, strength: float) -> Frame:
-        """Style one BGR uint8 (H, W, 3) frame; the result is the caller's to keep."""
+    def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
+        """Style one BGR uint8 (H, W, 3) frame; the result is the caller's to keep.
+
+        ``style`` is float32 (S,) with sum 1 for a model of S > 1 styles, and None for a model of one.
+        """
 
     def close(self) -> None:
         """Free everything. Called exactly once; nothing is called after it."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from stylesdk.frames import Frame
 from stylesdk.manifest import Manifest
+from stylesdk.mix import Weights
 
 
 class FakeBackend:
@@ -13,13 +14,14 @@ class FakeBackend:
 
     Args:
         canvas: the one (height, width) that it takes, as a fixed-size engine does; None takes any.
+        styles: names; the first one inverts, the others paint everything in an even grey, 50, 100 and so on.
     """
 
     name = "fake"
 
-    def __init__(self, canvas: tuple[int, int] | None = None) -> None:
+    def __init__(self, canvas: tuple[int, int] | None = None, styles: tuple[str, ...] = ("invert",)) -> None:
         self.manifest: Manifest | None = Manifest(
-            name="fake", styles=("invert",), stride=1, precision="fp32", licence="Apache-2.0"
+            name="fake", styles=styles, stride=1, precision="fp32", licence="Apache-2.0", max_size=canvas
         )
         self.frames = 0
         self.closed = False
@@ -28,10 +30,13 @@ class FakeBackend:
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return self._canvas or size
 
-    def infer(self, frame: Frame, strength: float) -> Frame:
+    def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
         self.frames += 1
         photo = frame.astype(np.float32)
-        styled = photo + strength * ((255 - photo) - photo)
+        look = 255 - photo
+        if style is not None:
+            look = style[0] * look + float(style @ np.arange(len(style))) * 50
+        styled = photo + strength * (look - photo)
         return np.rint(styled).astype(np.uint8)
 
     def close(self) -> None:

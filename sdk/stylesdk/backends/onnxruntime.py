@@ -11,6 +11,7 @@ from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
 from stylesdk.frames import Frame
 from stylesdk.latency import usable_cores
 from stylesdk.manifest import Manifest, read_model_file
+from stylesdk.mix import Weights, check_style_input
 from stylesdk.onnx_file import manifest_from_onnx
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -41,6 +42,8 @@ class OnnxRuntimeBackend:
                 f"{path}, which onnxruntime {ort.__version__} refuses: {error}",
                 do="export it again with `stylesdk export`",
             ) from error
+        shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
+        check_style_input(path, self.manifest, shapes.get("style"))
         used = self._session.get_providers()[0]
         if device != "auto" and used != providers[0]:
             # A CUDA provider that cannot load only logs, and runs on the CPU.
@@ -54,8 +57,10 @@ class OnnxRuntimeBackend:
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return size
 
-    def infer(self, frame: Frame, strength: float) -> Frame:
+    def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
         feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
+        if style is not None:
+            feeds["style"] = style
         try:
             styled: Frame = self._session.run(["styled"], feeds)[0][0]
         except Exception as error:  # onnxruntime's own classes again

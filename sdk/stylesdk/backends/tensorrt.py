@@ -1,15 +1,8 @@
-"""TensorRT: plans of TensorRT 10 and 11 and of TensorRT for RTX, on one code path.
-
-A plan has no checksum of its own, and a runtime notices a foreign one late, if at all. So the sidecar
-``NAME.plan.json`` is compared with the file and with this machine before TensorRT sees the plan.
-"""
+"""TensorRT: plans of TensorRT 10 and 11 and of TensorRT for RTX, on one code path."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.metadata
-import warnings
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -18,16 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stylesdk.backends.plan_file import (
+    COPY_AGAIN,
+    check_gpu,
+    check_version,
+    installed_version,
+    read_plan,
+    rebuild_line,
+)
 from stylesdk.errors import ClosedError, DeviceError, EngineMismatchError, MissingExtraError, ModelFileError
 from stylesdk.frames import Frame
-from stylesdk.gpu.device import Device, cuda_usable, open_device
-from stylesdk.manifest import Manifest, manifest_from_json, read_model_file
+from stylesdk.gpu.device import cuda_usable, open_device
+from stylesdk.manifest import Manifest
+from stylesdk.mix import Weights, check_style_input
 
 EXTRAS = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}  # flavour, which is the package too -> extra
-_MAGIC = {b"vtrt": "tensorrt_rtx", b"ftrt": "tensorrt"}  # first bytes of a plan
-_HEADER = 64  # bytes
 _TENSORS = {"frame": ("INPUT", "UINT8"), "strength": ("INPUT", "FLOAT"), "styled": ("OUTPUT", "UINT8")}
-_COPY_AGAIN = "copy the file again, or export it again with `stylesdk export RUN --format engine`"
 _ON_CPU = "run an .onnx model on the CPU, or open the plan on a machine whose nvidia-smi lists the GPU"
 
 
@@ -46,21 +45,21 @@ class TensorRTBackend:
     """
 
     def __init__(self, path: Path, device: str = "auto") -> None:
-        data, self.manifest, flavour = _read_plan(path)
+        data, self.manifest, flavour = read_plan(path)
         if device not in ("auto", "cuda"):
             raise DeviceError(f"device {device!r}", expected="auto or cuda, for a TensorRT plan", do=_ON_CPU)
-        _check_version(path, self.manifest, _installed_version(flavour))
+        check_version(path, self.manifest, installed_version(flavour))
         if reason := cuda_usable():
             raise DeviceError(reason, expected="an NVIDIA GPU, for a TensorRT plan", do=_ON_CPU)
         trt = import_flavour(flavour)
-        _check_version(path, self.manifest, trt.__version__)
+        check_version(path, self.manifest, trt.__version__)
         self._host: dict[str, NDArray[Any]] = {}
         self._address: dict[str, int] = {}
         self._size: tuple[int, int] | None = None  # what the context is set to
         self._device = open_device()
         self.name = f"{flavour} {trt.__version__} ({self._device.name})"
         try:
-            _check_gpu(path, self.manifest, self._device)
+            check_gpu(path, self.manifest, self._device)
             self._open_engine(trt, path, data)
             self._allocate(path)
         except BaseException:
@@ -71,7 +70,7 @@ class TensorRTBackend:
         height, width = (min(max(s, low), high) for s, low, high in zip(size, self._min, self._max, strict=True))
         return height, width
 
-    def infer(self, frame: Frame, strength: float) -> Frame:
+    def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
         device, host, address, count = self._device, self._host, self._address, frame.size
         with device.current():
             self._set_size((frame.shape[0], frame.shape[1]))
@@ -79,6 +78,9 @@ class TensorRTBackend:
             host["strength"][0] = strength
             device.upload(address["frame"], host["frame"][:count])
             device.upload(address["strength"], host["strength"])
+            if style is not None:
+                host["style"][:] = style
+                device.upload(address["style"], host["style"])
             if not self._context.execute_async_v3(device.stream):
                 raise DeviceError(
                     f"{self.name} failed on a frame: {self._logger.last_error()}", expected="a styled frame"
@@ -113,14 +115,9 @@ class TensorRTBackend:
                 raise EngineMismatchError(
                     f"{path}, which {self.name} refuses: {self._logger.last_error()}",
                     expected="a plan built by this TensorRT for this GPU",
-                    do=_rebuild(self.manifest),
+                    do=rebuild_line(self.manifest),
                 )
-            if (tensors := _tensors(self._engine)) != _TENSORS:
-                raise ModelFileError(
-                    f"{path}, a plan with the tensors {tensors}",
-                    expected=f"{_TENSORS}",
-                    do="export a stylesdk model",
-                )
+            self._styles = _checked_styles(path, self._engine, self.manifest)
             self._min, self._max = _frame_sizes(self._engine)
             self._context = self._engine.create_execution_context()
         if self._context is None:
@@ -138,6 +135,8 @@ class TensorRTBackend:
             "strength": self._device.pinned((1,), np.float32),
             "styled": self._device.pinned((pixels,), np.uint8),
         }
+        if self._styles > 1:
+            self._host["style"] = self._device.pinned((self._styles,), np.float32)
         self._address = {name: self._device.allocate(array.nbytes) for name, array in self._host.items()}
         with self._device.current():
             bound = [self._context.set_tensor_address(*item) for item in self._address.items()]
@@ -148,7 +147,7 @@ class TensorRTBackend:
             raise ModelFileError(
                 f"{path}, whose result is {styled} for a frame of (1, {self._max[0]}, {self._max[1]}, 3)",
                 expected="a result of the frame's size",
-                do=_COPY_AGAIN,
+                do=COPY_AGAIN,
             )
 
     def _set_size(self, size: tuple[int, int]) -> None:
@@ -191,77 +190,17 @@ def collecting_logger(trt: Any) -> Any:
     return Logger()
 
 
-def _read_plan(path: Path) -> tuple[bytes, Manifest | None, str]:
-    """The plan's bytes, its manifest, and its flavour."""
-    data = read_model_file(path)
-    manifest = _checked_sidecar(path, data)
-    if manifest is not None and manifest.engine is not None and manifest.engine.flavour in EXTRAS:
-        return data, manifest, manifest.engine.flavour
-    flavour = _MAGIC.get(data[:4])
-    if flavour is None or len(data) < _HEADER:
-        raise ModelFileError(f"{path}, which starts with {data[:4]!r}", expected="a TensorRT plan", do=_COPY_AGAIN)
-    length = int.from_bytes(data[16:24], "little")
-    if flavour == "tensorrt_rtx" and length != len(data):
-        raise ModelFileError(f"{path}, {len(data)} bytes", expected=f"{length} bytes (truncated file)", do=_COPY_AGAIN)
-    if manifest is None:
-        warnings.warn(
-            f"{path} has no {path.name}.json beside it: damage and a wrong GPU or TensorRT may go unnoticed",
-            stacklevel=5,  # the line that made the Stylizer
-        )
-    return data, manifest, flavour
-
-
-def _checked_sidecar(path: Path, data: bytes) -> Manifest | None:
-    sidecar = path.with_name(path.name + ".json")
-    if not sidecar.exists():
-        return None
-    manifest = manifest_from_json(read_model_file(sidecar).decode("utf-8", "replace"), str(sidecar))
-    found = hashlib.sha256(data).hexdigest()
-    if found != manifest.sha256:
+def _checked_styles(path: Path, engine: Any, manifest: Manifest | None) -> int:
+    """How many styles an engine mixes. Raises ModelFileError for one that is not in the frame contract."""
+    tensors = _tensors(engine)
+    mixes = "style" in tensors
+    expected = _TENSORS | ({"style": ("INPUT", "FLOAT")} if mixes else {})
+    if tensors != expected:
         raise ModelFileError(
-            f"{path}, SHA-256 {found[:16]}…",
-            expected=f"{manifest.sha256[:16]}…, as {sidecar.name} says (truncated or damaged plan)",
-            do=_COPY_AGAIN,
+            f"{path}, a plan with the tensors {tensors}", expected=f"{expected}", do="export a stylesdk model"
         )
-    return manifest
-
-
-def _installed_version(flavour: str) -> str:
-    """Version of the package without importing it, which may crash without a driver; "" when not installed."""
-    try:
-        return importlib.metadata.version(flavour.replace("_", "-"))
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _check_version(path: Path, manifest: Manifest | None, version: str) -> None:
-    built = manifest.engine if manifest else None
-    if built and version and built.version != version:
-        raise EngineMismatchError(
-            f"{path}, built by {built.flavour} {built.version}; this machine has {version}",
-            expected=f"a plan of {built.flavour} {version}",
-            do=_rebuild(manifest),
-        )
-
-
-def _check_gpu(path: Path, manifest: Manifest | None, device: Device) -> None:
-    built = manifest.engine if manifest else None
-    if not built:
-        return
-    ours = {"GPU": device.name, "compute capability": device.compute_capability}
-    wanted = {"GPU": built.gpu, "compute capability": built.compute_capability}
-    for what, value in wanted.items():
-        if value and value != ours[what]:
-            raise EngineMismatchError(
-                f"{path}, built for {what} {value}; this machine has {ours[what]}",
-                expected=f"a plan for {ours[what]}",
-                do=_rebuild(manifest),
-            )
-
-
-def _rebuild(manifest: Manifest | None) -> str:
-    height, width = (manifest and manifest.opt_size) or (720, 1280)
-    return f"stylesdk export RUN --format engine --size {width}x{height}"
+    check_style_input(path, manifest, tuple(engine.get_tensor_shape("style")) if mixes else None)
+    return len(manifest.styles) if manifest else 1
 
 
 def _tensors(engine: Any) -> dict[str, tuple[str, str]]:

@@ -1,11 +1,14 @@
 """Frames from anywhere, through a style, to anywhere: sources, sinks and the pipeline between them."""
 
 from stylesdk.live.pipeline import Counts, run_pipeline
-from stylesdk.live.sinks import Sink, StopRequested, open_sink
+from stylesdk.live.sinks import Sink, open_sink
 from stylesdk.live.sources import Source, SourceFrame, open_source
+from stylesdk.live.styling import Look
+from stylesdk.live.window import StopRequested
 
 __all__ = [
     "Counts",
+    "Look",
     "Sink",
     "Source",
     "SourceFrame",

@@ -12,8 +12,10 @@ from typing import Generic, TypeVar
 
 from stylesdk.errors import SourceError
 from stylesdk.frames import Frame
-from stylesdk.live.sinks import Sink, StopRequested
+from stylesdk.live.sinks import Sink
 from stylesdk.live.sources import Source, SourceFrame
+from stylesdk.live.styling import Look, Styling
+from stylesdk.live.window import StopRequested
 from stylesdk.stylizer import Stylizer
 
 T = TypeVar("T")
@@ -124,7 +126,7 @@ class _Run:
         self.delivered += 1
         return True
 
-    def all_frames(self, style: Callable[[Frame], Frame], on_frame: Callable[[Counts], None] | None) -> None:
+    def all_frames(self, style: Callable[[SourceFrame], Frame], on_frame: Callable[[Counts], None] | None) -> None:
         """Run to the end or to the stop; the first error of any thread is raised, after all have ended."""
         pool = ThreadPoolExecutor(2, thread_name_prefix="stylesdk")
         threads: list[Future[None]] = []
@@ -133,7 +135,7 @@ class _Run:
             if self.threaded:
                 threads.append(pool.submit(self.write))
             for frame in self.raw.items(self.stop):
-                image = style(frame.image)
+                image = style(frame)
                 if not (self.styled.put((image, frame)) if self.threaded else self.deliver(image, frame)):
                     break
                 if on_frame is not None:
@@ -156,7 +158,7 @@ def run_pipeline(
     stylizer: Stylizer,
     sink: Sink,
     *,
-    strength: float = 1.0,
+    look: Look | None = None,
     on_frame: Callable[[Counts], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Counts:
@@ -169,17 +171,17 @@ def run_pipeline(
         source: opened by ``open_source``.
         stylizer: stays open, and the caller's.
         sink: opened by ``open_sink``; finished when the run ends or is stopped, discarded on an error.
-        strength: 0 = the photo, 1 = the full style.
+        look: how frames are styled; it may be changed while they are. None is the full style and nothing else.
         on_frame: progress; in file mode ``delivered`` is up to three frames behind.
         stop: set it to stop early; what was styled until then is kept.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after the sink was finished and the source closed.
-        SourceError, SinkError, FrameError: the first error of any stage, once, after all threads ended.
+        SourceError, SinkError, FrameError, StyleError: the first error of any stage, once, after all threads ended.
     """
     run = _Run(source, sink, stop or threading.Event())
     try:
-        run.all_frames(lambda image: stylizer.run(image, strength), on_frame)
+        run.all_frames(Styling(stylizer, look or Look()).run, on_frame)
     except (KeyboardInterrupt, StopRequested) as reason:
         sink.close(complete=False)
         if isinstance(reason, KeyboardInterrupt):

@@ -1,12 +1,10 @@
-"""Where styled frames go: nowhere, a window, an image, a folder, a video file."""
+"""Where styled frames go: nowhere, an image, a folder, a video file, or a window, which is in ``window``."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import sys
 import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -15,17 +13,13 @@ import cv2
 
 from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
-from stylesdk.live.hud import draw_hud
 from stylesdk.live.sources import IMAGE_SUFFIXES, Source, SourceFrame
+from stylesdk.live.styling import Look
+from stylesdk.live.window import WindowSink
 
 VIDEO_SUFFIXES = frozenset({".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 _STILLS_FPS = Fraction(25)
-_KEYS_THAT_QUIT = {ord("q"), ord("Q"), 27}
-
-
-class StopRequested(Exception):  # noqa: N818 - a wish of the user, not an error
-    """The user closed the window, or pressed q or Esc in it."""
 
 
 class Sink(Protocol):
@@ -44,12 +38,12 @@ class Sink(Protocol):
     def abort(self) -> None: ...
 
 
-def open_sink(text: str | None, source: Source) -> Sink:
+def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sink:
     """Open what ``text`` names: ``null``, ``window``, a video file, an image file, or a folder.
 
     None chooses by the source, in the current folder: ``STEM-styled.png`` for an image, ``STEM-styled.mp4``
     for a video, folder ``NAME-styled`` for many images, a window for what is live. A file that is there
-    already is replaced when the run ends well.
+    already is replaced when the run ends well. ``look`` is what a window's keys change, and its HUD shows.
 
     Raises:
         SinkError: cannot be written, is an input of the run, or does not fit the source.
@@ -59,7 +53,7 @@ def open_sink(text: str | None, source: Source) -> Sink:
     if text == "null":
         return NullSink()
     if text == "window":
-        return WindowSink(source)
+        return WindowSink(source, look)
     path = Path(text).expanduser()
     suffix = path.suffix.lower()
     if path.is_dir() or text.endswith(("/", os.sep)) or not suffix:
@@ -203,73 +197,3 @@ class FolderSink:
 
     def abort(self) -> None:
         """Whole frames stay; nothing half-written exists."""
-
-
-class WindowSink:
-    """A window with a small HUD. Recorded video is shown at its own speed; a single still until a key."""
-
-    name = "window"
-    main_thread = True
-
-    def __init__(self, source: Source) -> None:
-        do = "write to a file with -o, for example -o styled.mp4"
-        screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        if sys.platform.startswith("linux") and not screen:
-            # Asked before Qt is: it ends the process when there is no screen.
-            raise SinkError("no screen (DISPLAY and WAYLAND_DISPLAY are empty)", expected="a desktop", do=do)
-        self._title = f"stylesdk: {source.name}"
-        try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-        except cv2.error as error:
-            raise SinkError("an OpenCV that cannot open windows", expected="opencv-python", do=do) from error
-        self._live, self._waits = source.live, source.kind == "image"
-        self._start: float | None = None
-        self._last = time.monotonic()
-        self._fps = 0.0
-
-    def write(self, image: Frame, frame: SourceFrame) -> None:
-        """Show ``image``, BGR uint8 (H, W, 3).
-
-        Raises:
-            StopRequested: the user closed the window, or pressed q or Esc.
-        """
-        now = time.monotonic()
-        fps, self._last = 1 / max(now - self._last, 1e-6), now
-        self._fps = fps if self._start is None else 0.9 * self._fps + 0.1 * fps
-        height, width = image.shape[:2]
-        text = f"{self._fps:.1f} fps  {width}x{height}  q quits" if self._start is not None else "q quits"
-        if self._start is None:
-            self._start = now
-            cv2.resizeWindow(self._title, width, height)
-        cv2.imshow(self._title, draw_hud(image, [text]))
-        due = now
-        if not self._live and frame.pts is not None and frame.time_base is not None:
-            due = self._start + float(frame.pts * frame.time_base)
-        self._poll(due)
-
-    def _poll(self, until: float) -> None:
-        while True:
-            left = until - time.monotonic()
-            wait = round(1000 * min(max(left, 0.001), 0.05))  # short, so that keys and the close button count
-            if cv2.waitKey(wait) & 0xFF in _KEYS_THAT_QUIT or self._closed():
-                raise StopRequested
-            if left <= 0.001:
-                return
-
-    def _closed(self) -> bool:
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
-
-    def close(self, *, complete: bool = True) -> None:
-        """Close the window; a single still waits for the user first."""
-        try:
-            if complete and self._waits:
-                self._poll(float("inf"))
-        except StopRequested:
-            pass
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Close the window."""
-        if not self._closed():
-            cv2.destroyWindow(self._title)

@@ -46,6 +46,11 @@ class SourceFrame:
     time_base: Fraction | None = None
     duration: int | None = None
 
+    @property
+    def seconds(self) -> float | None:
+        """Presentation time; None where the source knows no time."""
+        return None if self.pts is None or self.time_base is None else float(self.pts * self.time_base)
+
 
 class Source(Protocol):
     """Frames to iterate over once, in order. ``close`` may be called twice.

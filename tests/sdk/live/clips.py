@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
+import pytest
 
 from stylesdk.frames import Frame
 from stylesdk.live.sources import Kind, SourceFrame
@@ -155,3 +158,23 @@ class ListSink:
 
     def abort(self) -> None:
         self.ended.append("aborted")
+
+
+class Screen:
+    """Stands in for OpenCV's windows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[np.ndarray] = []
+        self.key: Callable[[], int] = lambda: -1
+        self.open = True
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr(cv2, "namedWindow", lambda *a: None)
+        monkeypatch.setattr(cv2, "resizeWindow", lambda *a: None)
+        monkeypatch.setattr(cv2, "imshow", lambda title, image: self.shown.append(image))
+        monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: float(self.open))
+        monkeypatch.setattr(cv2, "destroyWindow", lambda title: setattr(self, "open", False))
+        monkeypatch.setattr(cv2, "waitKey", self.wait)
+
+    def wait(self, milliseconds: int) -> int:
+        time.sleep(milliseconds / 1000)
+        return self.key()

@@ -16,7 +16,7 @@ from clips import ListSink, ListSource, make_clip, read_clip
 
 from stylesdk import Stylizer
 from stylesdk.errors import FrameError, SinkError, SourceError
-from stylesdk.live import Counts, open_sink, open_source, run_pipeline
+from stylesdk.live import Counts, Look, open_sink, open_source, run_pipeline
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -43,7 +43,7 @@ def test_every_frame_in_order(stylizer: Stylizer) -> None:
 
 def test_strength_reaches_the_style(stylizer: Stylizer) -> None:
     sink = ListSink()
-    run_pipeline(ListSource(2), stylizer, sink, strength=0.0)
+    run_pipeline(ListSource(2), stylizer, sink, look=Look(strength=0.0))
     assert sink.seen == [(0, 0), (1, 1)]
 
 
@@ -135,7 +135,7 @@ def test_sink_that_fails(stylizer: Stylizer, live: bool, index: int) -> None:
 def test_style_that_fails(stylizer: Stylizer) -> None:
     source, sink = ListSource(50), ListSink()
     with pytest.raises(FrameError):
-        run_pipeline(source, stylizer, sink, strength=3.0)
+        run_pipeline(source, stylizer, sink, look=Look(strength=3.0))
     assert (sink.ended, source.closed) == (["aborted"], 1)
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from clips import ListSource, read_clip
+from clips import ListSource, Screen, read_clip
 
 from stylesdk import Stylizer
 from stylesdk.errors import SinkError
 from stylesdk.live import StopRequested, open_sink, open_source, run_pipeline
-from stylesdk.live.sinks import WindowSink
 from stylesdk.live.sources import SourceFrame
+from stylesdk.live.window import WindowSink
 
 
 def photo(path: Path) -> Path:
@@ -161,26 +160,6 @@ def test_window_of_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cv2, "namedWindow", no_window)
     with pytest.raises(SinkError, match="write to a file"):
         open_sink("window", ListSource(1))
-
-
-class Screen:
-    """Stands in for OpenCV's windows."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.shown: list[np.ndarray] = []
-        self.key: Callable[[], int] = lambda: -1
-        self.open = True
-        monkeypatch.setenv("DISPLAY", ":0")
-        monkeypatch.setattr(cv2, "namedWindow", lambda *a: None)
-        monkeypatch.setattr(cv2, "resizeWindow", lambda *a: None)
-        monkeypatch.setattr(cv2, "imshow", lambda title, image: self.shown.append(image))
-        monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: float(self.open))
-        monkeypatch.setattr(cv2, "destroyWindow", lambda title: setattr(self, "open", False))
-        monkeypatch.setattr(cv2, "waitKey", self.wait)
-
-    def wait(self, milliseconds: int) -> int:
-        time.sleep(milliseconds / 1000)
-        return self.key()
 
 
 @pytest.mark.parametrize("how", ["q", "Escape", "closed"])

@@ -1,0 +1,99 @@
+"""A style on moving pictures: what the user chose, also by keys while it runs, and how it is put into effect."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from stylesdk.frames import Frame
+from stylesdk.live.smoothing import Smoother
+from stylesdk.live.sources import SourceFrame
+from stylesdk.mix import Mix, Weights, weights_from_style
+from stylesdk.stylizer import Stylizer
+
+_FADE = 0.5  # seconds from one style to another
+_SMOOTHING = 0.5  # what the key switches on where no option said how much
+
+
+@dataclass
+class Look:
+    """What is done to frames: each is styled by what stands here when its turn comes.
+
+    Args:
+        strength: 0 = the photo, 1 = the full style.
+        keep_color: the styled luma with the photo's chroma.
+        smoothing: 0-1, how much still parts are steadied; 0 is off.
+        style: name -> weight; None is the Stylizer's own.
+        styles: what the keys 1-9 choose from.
+    """
+
+    strength: float = 1.0
+    keep_color: bool = False
+    smoothing: float = 0.0
+    style: Mix | None = None
+    styles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._other_smoothing = 0.0 if self.smoothing else _SMOOTHING
+
+    def press(self, key: str) -> None:
+        """1-9 choose a style, c switches ``keep_color``, m ``smoothing``; other keys do nothing."""
+        if key == "c":
+            self.keep_color = not self.keep_color
+        elif key == "m":
+            self.smoothing, self._other_smoothing = self._other_smoothing, self.smoothing
+        elif key.isdecimal() and 1 <= int(key) <= len(self.styles):
+            self.style = {self.styles[int(key) - 1]: 1.0}
+
+    def captions(self) -> list[str]:
+        """Lines for the HUD: what is on, where anything is, and the keys."""
+        on = [name if weight == 1 else f"{name} {weight:.0%}" for name, weight in (self.style or {}).items()]
+        if self.keep_color:
+            on.append("photo's colours")
+        if self.smoothing:
+            on.append(f"smoothing {self.smoothing:.0%}")
+        keys = f"1-{min(len(self.styles), 9)} style  " if len(self.styles) > 1 else ""
+        return [line for line in ("  ".join(on), keys + "c colours  m smoothing") if line]
+
+
+class Styling:
+    """A Stylizer that follows a Look: styles fade into each other, still parts are steadied."""
+
+    def __init__(self, stylizer: Stylizer, look: Look) -> None:
+        self._stylizer, self._look = stylizer, look
+        self._weights: Weights | None = None
+        self._seconds: float | None = None  # time of the frame before
+        self._settings: object = None  # what it was styled with
+        self._smoother = Smoother()
+
+    def run(self, frame: SourceFrame) -> Frame:
+        """``frame`` in style: BGR uint8 (H, W, 3). Raises as ``Stylizer.run`` does."""
+        look, mix = self._look, self._mix(frame)
+        styled = self._stylizer.run(frame.image, look.strength, mix, keep_color=look.keep_color)
+        settings = (look.strength, look.keep_color, mix)
+        # A still, which has a name, shares nothing with the one before.
+        if frame.name or settings != self._settings:
+            self._smoother.reset()
+        self._settings = settings
+        return self._smoother.smooth(frame.image, styled, look.smoothing)
+
+    def _mix(self, frame: SourceFrame) -> Mix | None:
+        """The mix of this frame, on its way to the Look's: by the frames' own time, at once where they have none."""
+        styles, wanted = self._stylizer.styles, self._look.style
+        if len(styles) < 2:
+            return wanted
+        goal = weights_from_style(wanted or self._stylizer.default_style, styles)
+        before, self._seconds = self._seconds, frame.seconds
+        step = math.inf
+        if before is not None and self._seconds is not None:
+            step = max(self._seconds - before, 0) / _FADE
+        self._weights = goal if self._weights is None else _moved(self._weights, goal, step)
+        return dict(zip(styles, self._weights.tolist(), strict=True))
+
+
+def _moved(weights: Weights, goal: Weights, step: float) -> Weights:
+    """``weights`` nearer to ``goal``: by ``step``, where 1 leads from any style to any other."""
+    way = float(np.abs(goal - weights).sum()) / 2
+    return goal if step >= way else weights + np.float32(step / way) * (goal - weights)

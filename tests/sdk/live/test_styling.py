@@ -1,0 +1,185 @@
+"""What keys and options do to frames: fades, the photo's colours, smoothing; the window's keys and its text."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from clips import ListSink, ListSource, Screen
+
+import stylesdk.live.window
+from stylesdk import Stylizer
+from stylesdk.backends.fake import FakeBackend
+from stylesdk.errors import StyleError
+from stylesdk.live import Look, open_sink, run_pipeline
+from stylesdk.live.sources import Kind, SourceFrame
+from stylesdk.live.styling import Styling
+
+NAMES = ("invert", "dark", "light")  # paint 255 - frame, 50, 100
+
+
+@pytest.fixture
+def three() -> Stylizer:
+    return Stylizer(backend=FakeBackend(styles=NAMES))
+
+
+def grey(level: int, pts: int | None = None, name: str = "") -> SourceFrame:
+    return SourceFrame(np.full((32, 48, 3), level, np.uint8), name, pts, Fraction(1, 20) if pts is not None else None)
+
+
+def level(styled: np.ndarray) -> int:
+    assert (styled == styled[0, 0, 0]).all()
+    return int(styled[0, 0, 0])
+
+
+def test_fade_takes_half_a_second_by_the_frames_times(three: Stylizer) -> None:
+    look = Look(styles=three.styles)
+    styling = Styling(three, look)
+    assert level(styling.run(grey(105, 0))) == 150
+    look.press("2")
+    assert [level(styling.run(grey(105, pts))) for pts in (1, 2, 5, 6, 10, 11, 12)] == [140, 130, 100, 90, 50, 50, 50]
+    # A long pause between frames ends the fade; time that runs backwards does not undo it.
+    look.press("1")
+    assert [level(styling.run(grey(105, pts))) for pts in (13, 5, 60)] == [60, 60, 150]
+
+
+def test_another_key_in_the_middle_of_a_fade_goes_on_from_there(three: Stylizer) -> None:
+    look = Look(styles=three.styles)
+    styling = Styling(three, look)
+    styling.run(grey(105, 0))
+    look.press("2")
+    assert level(styling.run(grey(105, 5))) == 100  # half 150, half 50
+    look.press("3")
+    # The half that is left of each goes over to 100 in a quarter of a second more than a half.
+    values = [level(styling.run(grey(105, pts))) for pts in range(6, 16)]
+    assert values[-1] == 100 and all(50 < value < 150 for value in values)
+    look.press("1")
+    assert level(styling.run(grey(105, 16))) == 105
+
+
+def test_frames_without_times_change_at_once(three: Stylizer) -> None:
+    look = Look(styles=three.styles)
+    styling = Styling(three, look)
+    assert level(styling.run(grey(105, name="a"))) == 150
+    look.press("3")
+    assert level(styling.run(grey(105, name="b"))) == 100
+
+
+def test_look_starts_with_its_own_style_and_the_stylizers_without(frame: np.ndarray) -> None:
+    with Stylizer("fake:dark=1,light=1", backend=FakeBackend(styles=NAMES)) as stylizer:
+        assert level(Styling(stylizer, Look()).run(grey(9, 0))) == 75
+        assert level(Styling(stylizer, Look(style={"light": 8})).run(grey(9, 0))) == 100
+        with pytest.raises(StyleError, match="nope"):
+            Styling(stylizer, Look(style={"nope": 1})).run(grey(9, 0))
+    with Stylizer(backend=FakeBackend()) as stylizer:
+        assert level(Styling(stylizer, Look(style={"invert": 1})).run(grey(9, 0))) == 246
+        with pytest.raises(StyleError, match="nope"):
+            Styling(stylizer, Look(style={"nope": 1})).run(grey(9, 0))
+
+
+def test_keys() -> None:
+    look = Look(styles=NAMES)
+    for key in ("4", "0", "9", "", "x", "²", "s"):
+        look.press(key)
+    assert look == Look(styles=NAMES)
+    look.press("2")
+    assert look.style == {"dark": 1.0}
+    states = []
+    for key in "ccmmm":
+        look.press(key)
+        states.append((look.keep_color, look.smoothing))
+    assert states == [(True, 0), (False, 0), (False, 0.5), (False, 0), (False, 0.5)]
+    given = Look(smoothing=0.8)
+    given.press("m")
+    assert given.smoothing == 0
+    given.press("m")
+    assert given.smoothing == 0.8
+
+
+def test_captions() -> None:
+    assert Look().captions() == ["c colours  m smoothing"]
+    look = Look(keep_color=True, smoothing=0.5, style={"dark": 0.7, "light": 0.3}, styles=NAMES)
+    assert look.captions() == [
+        "dark 70%  light 30%  photo's colours  smoothing 50%",
+        "1-3 style  c colours  m smoothing",
+    ]
+    assert Look(style={"dark": 1.0}, styles=("dark",)).captions() == ["dark", "c colours  m smoothing"]
+
+
+def test_keep_color_and_smoothing_reach_the_frames(three: Stylizer) -> None:
+    tinted = SourceFrame(np.full((32, 48, 3), (90, 100, 110), np.uint8), "", 0, Fraction(1, 20))
+    look = Look(keep_color=True)
+    styled = Styling(three, look).run(tinted)
+    np.testing.assert_array_equal(styled, three.run(tinted.image, keep_color=True))
+    assert len(set(styled[0, 0].tolist())) == 3
+
+    styling = Styling(three, Look(smoothing=1.0))
+    values = [level(styling.run(grey(100 + index % 2, index))) for index in range(20)]
+    assert len(set(values[10:])) == 1, "noise of one level is gone"
+
+
+def test_smoothing_begins_anew_with_every_change(three: Stylizer) -> None:
+    look = Look(smoothing=1.0, styles=NAMES)
+    styling = Styling(three, look)
+    for pts in range(5):
+        styling.run(grey(105, pts))
+    for key, pts, expected in (("2", 30, 50), ("1", 60, 150), ("c", 61, 150)):
+        look.press(key)
+        assert level(styling.run(grey(105, pts))) == expected
+    look.strength = 0.5
+    assert level(styling.run(grey(105, 62))) == 128
+
+
+def test_stills_are_not_smoothed(three: Stylizer) -> None:
+    styling = Styling(three, Look(smoothing=1.0))
+    assert [level(styling.run(grey(value, name=str(value)))) for value in (100, 101, 100)] == [155, 154, 155]
+
+
+def test_pipeline_follows_the_look(three: Stylizer) -> None:
+    source, sink, look = ListSource(20), ListSink(), Look(styles=NAMES)
+    source.before = lambda index: None
+    seen = []
+
+    def press(counts: object) -> None:
+        seen.append(counts)
+        if len(seen) == 5:
+            look.press("3")
+
+    run_pipeline(source, three, sink, look=look, on_frame=press)
+    assert sink.seen[4] == (4, 251)
+    assert sink.seen[-1] == (19, 100)
+    fading = [value for _, value in sink.seen[4:]]
+    assert fading == sorted(fading, reverse=True) and len(set(fading)) > 8
+
+
+def test_window_keys_and_text(monkeypatch: pytest.MonkeyPatch, three: Stylizer) -> None:
+    screen, texts = Screen(monkeypatch), []
+    draw_hud = stylesdk.live.window.draw_hud
+
+    def noting(image: np.ndarray, lines: list[str]) -> np.ndarray:
+        texts.append(lines)
+        assert draw_hud(image, lines).shape == image.shape
+        return image.copy()
+
+    monkeypatch.setattr(stylesdk.live.window, "draw_hud", noting)
+    keys = {2: "3", 4: "C", 6: "m", 18: "q"}
+    screen.key = lambda: ord(keys.pop(len(screen.shown), "\xff"))
+    source, look = ListSource(30), Look(style=three.default_style, styles=three.styles)
+    run_pipeline(source, three, open_sink("window", source, look), look=look)
+    assert texts[0] == ["48x32", "invert", "1-3 style  c colours  m smoothing  q quits"]
+    assert texts[-1][0].endswith("fps  48x32")
+    assert texts[-1][1] == "light  photo's colours  smoothing 50%"
+    assert level(screen.shown[1]) == 254 and level(screen.shown[-1]) == 100
+    assert len(screen.shown) == 18
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_window_without_a_look_and_of_a_still_offers_no_keys(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    screen, texts = Screen(monkeypatch), []
+    screen.key = lambda: ord("1")
+    monkeypatch.setattr(stylesdk.live.window, "draw_hud", lambda image, lines: texts.append(lines))
+    sink = open_sink("window", ListSource(1, kind=kind), Look(styles=NAMES) if kind == "image" else None)
+    frame = grey(0)
+    sink.write(frame.image, frame)
+    assert texts == [["48x32  q quits"]]
