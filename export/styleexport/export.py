@@ -19,7 +19,7 @@ from styleexport.onnx_from_checkpoint import (
     generator_from_run,
     onnx_from_generator,
 )
-from styleexport.verify import Difference, Frame, run_frames, run_torch, verify
+from styleexport.verify import Difference, Sample, run_frames, run_torch, verify
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.checkpoint import write_atomically
@@ -46,7 +46,7 @@ def export_onnx(
     Args:
         run: folder of a training run.
         out: folder for the files, made when missing.
-        name: of the style; None takes the artwork's file name.
+        name: of the style; None takes the artwork's file name, or of several styles the run's.
         precisions: which files to write.
         licence: of the weights, for the manifest.
         photos: folder of photographs to verify on; None takes the run's own, else frames made here.
@@ -59,18 +59,18 @@ def export_onnx(
         TrainError: no finished checkpoint in ``run``, or a full disk.
     """
     generator, config = generator_from_run(run)
-    name = name or Path(config.artworks[0]).stem
+    name = name or (run.name if config.styles else Path(config.artworks[0]).stem)
     own = Path(config.photos)
-    frames = verification_frames(photos or (own if own.is_dir() else None))
     contract = contract_from_generator(generator)
-    wanted = [run_torch(contract, frame, strength) for frame, strength in frames]
+    samples = verification_samples(photos or (own if own.is_dir() else None), contract.styles)
+    wanted = [run_torch(contract, sample) for sample in samples]
     manifest = _manifest(name, run, config, generator, licence)
     fp32 = onnx_from_generator(generator, manifest)
     models: dict[Path, tuple[bytes, Difference]] = {}
     for precision in precisions:
         data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
         path = out / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
-        found = verify(wanted, run_frames(data, frames), precision, f"{precision} ONNX against fp32 torch")
+        found = verify(wanted, run_frames(data, samples), precision, f"{precision} ONNX against fp32 torch")
         quality = {"difference_to_torch": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, precision=precision, quality=quality)
         models[path] = sealed(onnx.load_model_from_string(data), manifest), found
@@ -89,29 +89,35 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
     data = read_model_file(path)
     if manifest_from_onnx(data, str(path)).precision != "fp32":
         return path
-    frames = verification_frames(photos)
+    samples = verification_samples(photos, len(manifest_from_onnx(data, str(path)).styles))
     half = fp16_from_onnx(data, str(path))
-    verify(run_frames(data, frames), run_frames(half, frames), "fp16", "fp16 ONNX against fp32 ONNX")
+    verify(run_frames(data, samples), run_frames(half, samples), "fp16", "fp16 ONNX against fp32 ONNX")
     written = out / f"{path.stem}.fp16.onnx"
     make_folder(out)
     _write(written, half)
     return written
 
 
-def verification_frames(photos: Path | None) -> list[tuple[Frame, float]]:
-    """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise."""
+def verification_samples(photos: Path | None, styles: int) -> list[Sample]:
+    """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise.
+
+    Of several ``styles`` they take one each in turn; the last frame takes a blend of all.
+    """
     paths = list_photos(photos) if photos else []
     pictures = [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
     if not pictures:
         random = np.random.default_rng(0)
         waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)
         pictures = [np.asarray(cv2.resize(w, (512, 384), interpolation=cv2.INTER_CUBIC), np.uint8) for w in waves]
-    frames: list[tuple[Frame, float]] = []
+    samples = []
     for index, picture in enumerate(pictures):
         height, width = _SIDES[index % len(_SIDES)]
         frame = np.ascontiguousarray(picture[:height, :width, ::-1])
-        frames.append((frame, 1.0 if index % 4 else 0.5))
-    return frames
+        weights = np.eye(styles, dtype=np.float32)[index % styles] if styles > 1 else None
+        if styles > 1 and index == len(pictures) - 1:
+            weights = np.full(styles, 1 / styles, np.float32)
+        samples.append(Sample(frame, 1.0 if index % 4 else 0.5, weights))
+    return samples
 
 
 def make_folder(folder: Path) -> None:
@@ -132,14 +138,15 @@ def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence
     for key in ("run", "photos", "vgg", "accelerator", "workers", "tick"):
         settings.pop(key)
     settings["artworks"] = [Path(artwork).name for artwork in config.artworks]
-    for key in ("teacher", "start"):
-        settings[key] = Path(settings[key]).name if settings[key] else None
+    settings["pictures"] = [Path(folder).name for folder in config.pictures]
+    settings["start"] = Path(config.start).name if config.start else None
     stats = run / STATS
     lines = stats.read_text(encoding="utf-8").splitlines() if stats.is_file() else []
     return Manifest(
         name=name,
-        styles=(name,),
+        styles=config.styles or (name,),
         stride=int(generator.stride),
+        reach=int(getattr(generator, "reach", 0)),
         precision="fp32",
         licence=licence,
         training=settings | {"result": json.loads(lines[-1]) if lines else {}},

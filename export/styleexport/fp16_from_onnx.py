@@ -40,9 +40,10 @@ def fp16_from_onnx(data: bytes, source: str) -> bytes:
             if constant and attribute.t.data_type == TensorProto.FLOAT and node.output[0] not in scales:
                 attribute.t.CopyFrom(_half(attribute.t))
         for index, name in enumerate(node.input):
-            if name == "strength":
-                node.input[index] = "strength_fp16"
-    graph.node.insert(0, helper.make_node("Cast", ["strength"], ["strength_fp16"], to=TensorProto.FLOAT16))
+            if name in ("strength", "style"):
+                node.input[index] = f"{name}_fp16"
+    for name in (value.name for value in graph.input if value.name != "frame"):
+        graph.node.insert(0, helper.make_node("Cast", [name], [f"{name}_fp16"], to=TensorProto.FLOAT16))
     del graph.value_info[:]
     return sealed(model, dataclasses.replace(manifest, precision="fp16", quality={}))
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from onnx import helper, numpy_helper
 from torch import nn
 
 from styleexport.contract import INPUTS, OUTPUT, FrameContract
@@ -24,7 +27,7 @@ OPSET = 18  # what torch's exporter writes whatever is asked between 16 and 23
 def generator_from_run(run: Path) -> tuple[nn.Module, TrainConfig]:
     """The averaged generator of a run folder, in training form, and the run's config."""
     config = config_from_run(run)
-    generator = build_generator(config.generator, config.generator_options)
+    generator = build_generator(config.generator, config.all_generator_options())
     load_weights(generator, run / WEIGHTS)
     return generator.eval(), config
 
@@ -38,6 +41,7 @@ def onnx_from_generator(generator: nn.Module, manifest: Manifest) -> bytes:
     model = _traced(contract_from_generator(generator))
     _strip(model)
     _check_contract(model)
+    _store_half(model)
     return sealed(model, manifest)
 
 
@@ -49,22 +53,24 @@ def contract_from_generator(generator: nn.Module) -> FrameContract:
 
 def _traced(contract: FrameContract) -> onnx.ModelProto:
     # Tracing is symbolic: the size of the example decides nothing, and a small one is quick.
-    example = (torch.zeros(1, 128, 192, 3, dtype=torch.uint8), torch.ones(1))
+    inputs = INPUTS if contract.styles > 1 else INPUTS[:2]
+    example = (torch.zeros(1, 128, 192, 3, dtype=torch.uint8), torch.ones(1), torch.eye(contract.styles)[0])
     height = torch.export.Dim("height", min=16, max=8192)
     width = torch.export.Dim("width", min=16, max=8192)
+    sizes: dict[str, Any] = {"frame": {1: height, 2: width}, "strength": None, "style": None}
     # The exporter logs every absent optional package, and warns about its own deprecations.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             contract,
-            example,
-            input_names=list(INPUTS),
+            example[: len(inputs)],
+            input_names=list(inputs),
             output_names=[OUTPUT],
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes={"frame": {1: height, 2: width}, "strength": None},
+            dynamic_shapes={name: sizes[name] for name in inputs},
             verbose=False,
         )
     assert program is not None
@@ -92,11 +98,28 @@ def _strip(model: onnx.ModelProto) -> None:
             dimension.dim_param = name
 
 
+def _store_half(model: onnx.ModelProto) -> None:
+    """Store kernels in half precision, with a cast that every runtime folds when it loads the file.
+
+    Nothing is lost where the generator's ``fold`` has rounded them; others stay as they are.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        halved = values.astype(np.float16)
+        if values.ndim == 4 and values.dtype == np.float32 and np.array_equal(halved, values):
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(halved, f"{name}_half"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    for node in reversed(casts):
+        model.graph.node.insert(0, node)
+
+
 def _check_contract(model: onnx.ModelProto) -> None:
     uint8, float32 = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
     found = [(v.name, v.type.tensor_type.elem_type) for v in (*model.graph.input, *model.graph.output)]
-    wanted = [("frame", uint8), ("strength", float32), ("styled", uint8)]
-    if found != wanted:
+    wanted = [("frame", uint8), ("strength", float32), ("style", float32), ("styled", uint8)]
+    if found not in (wanted, [entry for entry in wanted if entry[0] != "style"]):
         raise ExportError(f"got: inputs and outputs {found}; expected: {wanted}")
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if opset != OPSET:

@@ -14,6 +14,16 @@ from styleexport.contract import FrameContract
 from styleexport.errors import ExportError
 
 Frame = NDArray[np.uint8]
+Weights = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model is asked: a BGR uint8 (H, W, 3) frame, a strength, and of several styles their weights (S,)."""
+
+    frame: Frame
+    strength: float = 1.0
+    style: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -37,22 +47,25 @@ class Difference:
     frames: int
 
 
-def run_torch(contract: FrameContract, frame: Frame, strength: float = 1.0) -> Frame:
-    """The contract in torch on one BGR uint8 (H, W, 3) frame."""
+def run_torch(contract: FrameContract, sample: Sample) -> Frame:
+    """The contract in torch on one sample."""
+    style = None if sample.style is None else torch.from_numpy(sample.style)
     with torch.no_grad():
-        styled = contract(torch.from_numpy(frame.copy())[None], torch.tensor([strength]))
+        styled = contract(torch.from_numpy(sample.frame.copy())[None], torch.tensor([sample.strength]), style)
     out: Frame = styled[0].numpy()
     return out
 
 
-def run_frames(data: bytes, frames: Sequence[tuple[Frame, float]]) -> list[Frame]:
-    """Serialised ONNX on BGR uint8 (H, W, 3) frames, each with its strength, on the CPU."""
+def run_frames(data: bytes, samples: Sequence[Sample]) -> list[Frame]:
+    """Serialised ONNX on samples, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     found: list[Frame] = []
-    for frame, strength in frames:
-        feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
+    for sample in samples:
+        feeds = {"frame": sample.frame[None], "strength": np.array([sample.strength], np.float32)}
+        if sample.style is not None:
+            feeds["style"] = sample.style
         found.append(session.run(["styled"], feeds)[0][0])
     return found
 

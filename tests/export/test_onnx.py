@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, fp16_model, verification_frames
+from styleexport.export import export_onnx, fp16_model, verification_samples
 from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
-from styleexport.verify import TOLERANCES, Tolerance, compare, run_frames, run_torch, verify
+from styleexport.verify import TOLERANCES, Sample, Tolerance, compare, run_frames, run_torch, verify
 from stylesdk import Manifest, Stylizer
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
@@ -50,10 +50,10 @@ def test_torch_equals_onnx_equals_fp16(tmp_path: Path, name: str) -> None:
     written = export_onnx(make_run(tmp_path / "run", name), tmp_path / "out")
     assert [path.name for path in written] == ["my_art.onnx", "my_art.fp16.onnx"]
     contract = contract_from_generator(make_generator(name))
-    frames = verification_frames(None)
-    wanted = [run_torch(contract, frame, strength) for frame, strength in frames]
+    samples = verification_samples(None, 1)
+    wanted = [run_torch(contract, sample) for sample in samples]
     for path, limit, mean in zip(written, (1, 8), (0.02, 0.5), strict=True):
-        found = compare(wanted, run_frames(path.read_bytes(), frames))
+        found = compare(wanted, run_frames(path.read_bytes(), samples))
         assert found.max <= limit and found.mean <= mean
         assert found == written[path]
 
@@ -64,10 +64,10 @@ def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
     manifest = Manifest(name="x", styles=("x",), stride=8, precision="fp32", licence="Apache-2.0")
     data = onnx_from_generator(generator, manifest)
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    found = run_frames(data, [(frame, 1.0)])
+    found = run_frames(data, [Sample(frame)])
     assert found[0].shape == frame.shape
-    verify([run_torch(contract_from_generator(generator), frame)], found, "fp32", "ONNX")
-    np.testing.assert_array_equal(run_frames(data, [(frame, 0.0)])[0], frame)
+    verify([run_torch(contract_from_generator(generator), Sample(frame))], found, "fp32", "ONNX")
+    np.testing.assert_array_equal(run_frames(data, [Sample(frame, 0.0)])[0], frame)
 
 
 def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
@@ -95,6 +95,44 @@ def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
         assert bool(floats) == (precision == "fp32")
         convs = [n for n in model.graph.node if n.op_type == "Conv"]
         assert len(convs) == 14  # one a layer: the branches are folded
+
+
+def test_several_styles_in_one_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator = build_generator("realtime", {"size": "nano", "styles": 3})
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter) if name.endswith("affine") else 0)
+    run = tmp_path / "three"
+    config = config_from_dict(
+        {"artworks": ["a.jpg", "b.jpg", "c.jpg"], "styles": ["a", "b", "c"], "photos": "p", "run": str(run)}
+        | {"generator_options": {"size": "nano"}},
+        "test",
+    )
+    run.mkdir()
+    config.save(run / "config.json")
+    save_checkpoint(run, {}, generator)
+    path, half = export_onnx(run, tmp_path / "out")
+    assert (path.name, half.name) == ("three.onnx", "three.fp16.onnx")
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for file, limit in ((path, 1), (half, 8)):
+        with Stylizer(file) as stylizer:
+            assert stylizer.styles == ("a", "b", "c")
+            assert stylizer.manifest is not None and stylizer.manifest.reach == generator.reach
+            for index, style in enumerate("abc"):
+                single = contract_from_generator(generator.single(index))  # type: ignore[operator]
+                found = compare([run_torch(single, Sample(frame))], [stylizer.run(frame, style=style)])
+                # Folding a style into the kernels rounds other numbers than folding the network does.
+                assert found.max <= limit + 2 and found.mean < 1, (file, style, found)
+            assert not np.array_equal(stylizer.run(frame, style="a"), stylizer.run(frame, style="b"))
+
+
+def test_kernels_take_half_the_room(tmp_path: Path) -> None:
+    path, _ = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out")
+    model = onnx.load_model_from_string(path.read_bytes())
+    kernels = [i for i in model.graph.initializer if len(i.dims) == 4]
+    assert {i.data_type for i in kernels} == {onnx.TensorProto.FLOAT16}
+    assert path.stat().st_size < 2.5 * sum(int(np.prod(i.dims)) for i in kernels)
 
 
 def test_same_run_same_bytes(tmp_path: Path) -> None:
@@ -149,7 +187,7 @@ def test_unwritable_output(tmp_path: Path) -> None:
 def test_shipped_fp16_on_twenty_photos(shared: Path, tmp_path: Path) -> None:
     """fp16 against fp32 of every bundled fp32 style: mean at most 0.5, maximum at most 8, of 255."""
     photos = sorted((shared / "assets/photos").glob("*.jpg"))[::20][:20]
-    frames = [(cv2.imread(str(path)), 1.0) for path in photos]
+    frames = [Sample(np.asarray(cv2.imread(str(path)), np.uint8)) for path in photos]
     assert len(frames) == 20
     path = resolve("starry_night")
     half = fp16_from_onnx(path.read_bytes(), "starry_night")
@@ -157,4 +195,4 @@ def test_shipped_fp16_on_twenty_photos(shared: Path, tmp_path: Path) -> None:
     assert difference.mean <= 0.5 and difference.max <= 8, difference
     (tmp_path / "half.onnx").write_bytes(half)
     with Stylizer(tmp_path / "half.onnx") as stylizer:
-        assert stylizer.run(frames[0][0]).shape == frames[0][0].shape
+        assert stylizer.run(frames[0].frame).shape == frames[0].frame.shape

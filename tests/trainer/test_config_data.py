@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from styletrainer.config import config_from_dict, settings_from_toml
-from styletrainer.data import Crops, crop_batches, list_photos, read_artwork
+from styletrainer.data import CONTEXT, Crops, crop_batches, list_photos, pictures_of, read_artwork
 from styletrainer.errors import TrainError
 
 Settings = dict[str, object]
@@ -23,6 +24,30 @@ def test_every_problem_is_named_at_once(settings: Settings) -> None:
         config_from_dict(bad, "the test")
     for word in ("recipe: got 'gan'", "steps: got 0", "crop: got 70", "ema: got 1.5", "colour: unknown"):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"styles": ["a", "b"]}, "artworks: got 1, expected one for each of 2"),
+        ({"styles": ["a", "a"]}, "two or more different names"),
+        ({"styles": ["a"]}, "two or more different names"),
+        ({"styles": ["a", "b"], "generator": "johnson", "generator_options": {}}, "generator: got johnson"),
+        ({"pictures": ["t", "u"]}, "pictures: got 2 folders, expected 1"),
+        ({"new_style_only": True}, "new_style_only: expected `styles`"),
+    ],
+)
+def test_styles_that_do_not_fit(settings: Settings, changes: Settings, message: str) -> None:
+    with pytest.raises(TrainError, match=message):
+        config_from_dict(settings | changes, "the test")
+
+
+def test_all_items_of_a_step_show_its_style(settings: Settings) -> None:
+    photos = list_photos(Path(str(settings["photos"])))
+    plain = [[np.full((80, 80, 3), value, np.uint8)] for value in (0, 100, 200)]
+    items = [Crops(photos, plain, 64, 2, 0)[index] for index in range(8)]
+    values = [round(float(artwork.mean()) * 255) for _, artwork, _, _ in items]
+    assert values == [0, 0, 100, 100, 200, 200, 0, 0]
 
 
 def test_toml_settings(tmp_path: Path) -> None:
@@ -50,11 +75,11 @@ def test_dry_run_prints_the_resolved_settings(settings: Settings, tmp_path: Path
 def crops(settings: Settings, seed: int = 0) -> Crops:
     photos = list_photos(Path(str(settings["photos"])))
     artwork = read_artwork(Path(settings["artworks"][0]), 96, 64)  # type: ignore[index]
-    return Crops(photos, [artwork], 64, seed)
+    return Crops(photos, [[artwork]], 64, 2, seed)
 
 
 def test_item_depends_on_seed_and_index_alone(settings: Settings) -> None:
-    photo, artwork, skipped = crops(settings)[17]
+    photo, artwork, _, skipped = crops(settings)[17]
     again = crops(settings)[17]
     assert torch.equal(photo, again[0]) and torch.equal(artwork, again[1])
     assert not torch.equal(photo, crops(settings)[18][0])
@@ -114,6 +139,22 @@ def test_no_network_names_the_local_alternative(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_photo_has_context_around_the_crop(settings: Settings) -> None:
-    photo, artwork, _ = crops(settings)[0]
-    assert photo.shape == (3, 64 + 32, 64 + 32)
+    photo, artwork, picture, _ = crops(settings)[0]
+    assert photo.shape == (3, 64 + 2 * CONTEXT, 64 + 2 * CONTEXT)
     assert artwork.shape == (3, 64, 64)
+    assert picture.shape == (0, 128, 128)
+
+
+def test_picture_is_of_the_same_place_as_its_photo(settings: Settings) -> None:
+    """The negatives of the photos as pictures: every pair of crops adds up to white."""
+    photos = list_photos(Path(str(settings["photos"])))
+    folder = Path(str(settings["run"]))
+    folder.mkdir()
+    for path in photos:
+        cv2.imwrite(str(folder / f"{path.stem}.png"), 255 - cv2.imread(str(path)))
+    pictures = pictures_of(photos, folder, Path(str(settings["photos"])))
+    items = Crops(photos, crops(settings).artworks, 64, 2, 0, [pictures])
+    for index in range(6):
+        photo, _, picture, _ = items[index]
+        assert photo.shape == picture.shape == (3, 128, 128)
+        assert float((photo + picture - 1).abs().max()) < 0.01

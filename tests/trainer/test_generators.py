@@ -9,29 +9,77 @@ from torch import nn
 
 from styletrainer.discriminators import PatchGAN
 from styletrainer.generators import Johnson, Realtime, UNet, build_generator, with_margin
+from styletrainer.generators.realtime import BranchedConv, FoldedConv
 
 SMALL_UNET = {"ngf": 8, "n_blocks": 2}
 
 
-def in_frame_units(folded: nn.Module, rgb: torch.Tensor) -> torch.Tensor:
-    out: torch.Tensor = folded(rgb.flip(1) * 255).flip(1) / 255
-    return out
-
-
-@pytest.mark.parametrize("size", ["nano", "small", "base"])
-def test_folded_realtime_equals_its_branches(size: str) -> None:
+@torch.no_grad()
+def filled(size: str, styles: int = 1) -> Realtime:
+    """A generator whose every parameter matters: branches start at zero, or a test would not see them."""
     torch.manual_seed(0)
-    generator = Realtime(size).eval()  # type: ignore[arg-type]
-    with torch.no_grad():  # branches start at zero: fill them, or the test would not see them
-        for parameter in generator.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-        photo = torch.rand(2, 3, 48, 64)
-        torch.testing.assert_close(in_frame_units(generator.fold(), photo), generator(photo), rtol=1e-4, atol=1e-5)
+    generator = Realtime(size, styles).eval()  # type: ignore[arg-type]
+    for parameter in generator.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    return generator
+
+
+@pytest.mark.parametrize("styles", [1, 3])
+@pytest.mark.parametrize("size", ["nano", "small", "base"])
+def test_folded_realtime_equals_its_branches(size: str, styles: int) -> None:
+    generator, photo = filled(size, styles), torch.rand(2, 3, 48, 64)
+    mix = torch.tensor([0.2, 0.5, 0.3]) if styles > 1 else None
+    with torch.no_grad():
+        folded = generator.fold()(photo.flip(1) * 255, mix).flip(1) / 255
+        # Weights are rounded to 11 bits, each by itself.
+        torch.testing.assert_close(folded, generator(photo, mix), rtol=0, atol=4e-3)
+
+
+def test_half_precision_holds_folded_kernels_exactly() -> None:
+    for module in filled("small", 2).fold().modules():
+        if isinstance(module, nn.Conv2d):
+            assert torch.equal(module.weight, module.weight.half().float())
+
+
+def test_one_style_of_several_alone_is_the_same() -> None:
+    generator, photo = filled("small", 3), torch.rand(1, 3, 40, 48)
+    with torch.no_grad():
+        for index in range(3):
+            single = generator.single(index)
+            assert single.styles == 1 and not [name for name, _ in single.named_parameters() if "affine" in name]
+            torch.testing.assert_close(single(photo), generator(photo, torch.eye(3)[index]), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(generator.single(0)(photo), generator.single(1)(photo), atol=1e-2)
+
+
+def test_styles_start_equal_and_mix_linearly_in_their_parameters() -> None:
+    torch.manual_seed(0)
+    generator, photo = Realtime("nano", 3).eval(), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(generator(photo, torch.eye(3)[0]), generator(photo, torch.eye(3)[2]))
+        generator = filled("nano", 3)
+        halfway = generator(photo, torch.tensor([0.5, 0.5, 0.0]))
+        for module in generator.modules():
+            if isinstance(module, BranchedConv) and module.affine is not None:
+                module.affine[2] = module.affine[:2].mean(0)
+        torch.testing.assert_close(generator(photo, torch.eye(3)[2]), halfway)
 
 
 def test_realtime_folds_to_plain_convolutions() -> None:
     kinds = {type(m) for m in Realtime("small").fold().modules()} - {Realtime, nn.ModuleList}
-    assert kinds == {nn.Conv2d}
+    assert kinds == {FoldedConv}
+
+
+@pytest.mark.parametrize("size", ["nano", "small", "base"])
+def test_reach_is_how_far_an_output_pixel_sees(size: str) -> None:
+    generator = filled(size)
+    photo = torch.rand(1, 3, 384, 384, requires_grad=True)
+    styled = generator(photo)
+    seen = 0
+    for place in (192, 199):  # both ends of a cell
+        (gradient,) = torch.autograd.grad(styled[0, :, place, place].sum(), photo, retain_graph=True)
+        touched = gradient.abs().sum((0, 1)).nonzero()
+        seen = max(seen, int((touched - place).abs().max()))
+    assert generator.reach - 8 < seen <= generator.reach
 
 
 def test_realtime_starts_without_a_grid() -> None:
@@ -40,7 +88,7 @@ def test_realtime_starts_without_a_grid() -> None:
     generator = Realtime("nano")
     features = torch.rand(1, 16, 8, 8)
     with torch.no_grad():
-        out = F.pixel_shuffle(generator.out(features), 4)
+        out = F.pixel_shuffle(generator.out(features, None), 4)
         coarse = torch.einsum("oc,nchw->nohw", generator.out.kernel().sum((2, 3))[::16], features) + 0.5
         smooth = F.interpolate(coarse, scale_factor=4, mode="bilinear")
     inside = (..., slice(8, -8), slice(8, -8))

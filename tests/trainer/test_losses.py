@@ -17,7 +17,13 @@ def test_gram_is_f_ft_over_chw() -> None:
 
 def test_gram_of_bf16_features_is_summed_in_float32() -> None:
     features = torch.full((1, 1, 100, 100), 1.0, dtype=torch.bfloat16)
-    assert losses.gram(features).item() == 1.0  # bf16 sums of ones stop at 256
+    assert losses.gram(features).item() == pytest.approx(1.0, rel=2e-3)  # bf16 sums of ones stop at 256
+
+
+def test_gradient_of_the_gram_matrix() -> None:
+    features = torch.rand(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(2, 3, 3)  # not symmetric
+    assert torch.autograd.gradcheck(lambda x: (losses.gram(x).double() * weights).sum(), features, atol=1e-3, eps=1e-3)
 
 
 def test_content_loss_normalises_each_picture_by_itself() -> None:

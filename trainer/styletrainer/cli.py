@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from styletrainer.config import config_from_dict, settings_from_toml
+from styletrainer.config import config_from_dict, config_from_run, settings_from_toml
 from styletrainer.errors import TrainError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    artworks: Annotated[list[Path], typer.Argument(help="Pictures of one style.")],
+    artworks: Annotated[list[Path], typer.Argument(help="Pictures of one style; with --many one picture a style.")],
     photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     recipe: Annotated[str, typer.Option(help="hybrid: content + style + critic + TV.")] = "hybrid",
@@ -33,7 +33,14 @@ def train(
         list[Path] | None,
         typer.Option(help="VGG-19 weights (.safetensors, .pth). Default: STYLESDK_VGG, else downloaded."),
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Finished run whose pictures are followed.")] = None,
+    many: Annotated[bool, typer.Option("--many", help="One network of several styles, one a picture.")] = False,
+    add_to: Annotated[
+        Path | None,
+        typer.Option(help="Finished run of several styles that gets one more; only its own parameters learn."),
+    ] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Option(help="Folder with a teacher's picture of every photo; one a style.")
+    ] = None,
     start: Annotated[Path | None, typer.Option(help="Finished run whose weights to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16-mixed or 32-true.")] = None,
@@ -63,13 +70,16 @@ def train(
         "batch": batch,
         "seed": seed,
         "vgg": [str(p) for p in vgg] if vgg else None,
-        "teacher": str(teacher) if teacher else None,
+        "pictures": [str(p) for p in pictures] if pictures else None,
+        "styles": [p.stem for p in artworks] if many else None,
         "start": str(start) if start else None,
         "accelerator": device,
         "precision": precision,
         "generator_options": {"size": size} if size else None,
     }
     values |= {name: value for name, value in given.items() if value is not None}
+    if add_to:
+        values |= _added(add_to, artworks)
     for item in settings or []:
         values |= _setting(item)
     if values.get("minutes") and "steps" not in values:
@@ -84,6 +94,20 @@ def train(
     run = run_training(resolved, console, resume)
     if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes
         console.print(f"{run}: done. Next: stylesdk export {run} -o models", highlight=False, soft_wrap=True)
+
+
+def _added(run: Path, artworks: list[Path]) -> dict[str, Any]:
+    """Settings of a run that adds one style, of ``artworks``, to those of ``run``."""
+    before = config_from_run(run)
+    if not before.styles:
+        raise TrainError(f"got: --add-to {run}, a run of one style; expected: a run of several (`train --many`).")
+    return {
+        "styles": [*before.styles, artworks[0].stem],
+        "new_style_only": True,
+        "start": str(run),
+        "generator": before.generator,
+        "generator_options": before.generator_options,
+    }
 
 
 def _setting(item: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "float": (int, float),
+    "bool": (bool,),
     "float | None": (int, float, type(None)),
     "str | None": (str, type(None)),
     "tuple[str, ...]": (tuple,),
@@ -38,9 +39,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
 class TrainConfig:
     """Everything that decides the result of a run. Weights multiply losses in units of their targets."""
 
-    artworks: tuple[str, ...]  # pictures of one style
+    artworks: tuple[str, ...]  # pictures of one style; with `styles` one picture a style
     photos: str  # folder of photographs, searched in depth
     run: str  # folder of the run
+    styles: tuple[str, ...] = ()  # names, when one network learns several styles
+    new_style_only: bool = False  # only the parameters of the last of `styles` learn, the others are `start`'s
     recipe: str = "hybrid"
     generator: str = "realtime"
     generator_options: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +60,7 @@ class TrainConfig:
     tv_weight: float = 0.3
     grid_weight: float = 1.0
     equivariance_weight: float = 10.0  # on the squared change of style when the photo moves
-    teacher_weight: float = 2.0  # on the distance to the teacher's picture, when there is one
+    teacher_weight: float = 1.0  # on the distance to the teacher's picture, with `pictures`
     content_layers: Layers = field(default_factory=lambda: {"relu2_2": 0.3, "relu3_3": 1.0})
     style_layers: Layers = field(default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0})
     style_octaves: int = 3  # Gram matrices of the picture, of its half, of its quarter
@@ -68,10 +71,11 @@ class TrainConfig:
     seed: int = 0
     precision: str = "auto"  # bf16-mixed where the device computes in bf16, else 32-true
     accelerator: str = "auto"  # cpu, cuda, mps
+    compile: bool = False  # torch.compile: a minute to begin with, then faster steps; needs a C++ compiler
     workers: int = 1  # processes that read photos
     tick: int = 100  # steps between checkpoint, sample sheet and log line
     vgg: tuple[str, ...] = ()  # perceptual weights; () asks the environment, then PyTorch's URL
-    teacher: str | None = None  # finished run whose pictures are followed
+    pictures: tuple[str, ...] = ()  # folders with a teacher's picture of every photo, one a style
     start: str | None = None  # finished run of the same generator whose weights to begin with
 
     def problems(self) -> list[str]:
@@ -104,10 +108,11 @@ class TrainConfig:
             found.append(f"ema: got {self.ema}, expected 0 up to 1")
         if not self.artworks:
             found.append("artworks: got none, expected at least one picture")
+        found += self._wrong_styles()
         if self.generator in GENERATORS:
             try:
                 with torch.device("meta"):  # without memory: only to see that the options fit
-                    build_generator(self.generator, self.generator_options)
+                    build_generator(self.generator, self.all_generator_options())
             except (TypeError, KeyError, ValueError, RuntimeError) as error:
                 found.append(f"generator_options: {self.generator} does not take {self.generator_options} ({error!r})")
         return found
@@ -124,6 +129,27 @@ class TrainConfig:
                 found.append(f"{entry.name}: got {value!r}, expected layer names with numbers")
         return found
 
+    def _wrong_styles(self) -> list[str]:
+        found = []
+        expected = len(self.styles) if self.styles and not self.new_style_only else 1
+        if self.styles and not self.new_style_only and len(self.artworks) != expected:
+            found.append(f"artworks: got {len(self.artworks)}, expected one for each of {len(self.styles)} styles")
+        if self.pictures and len(self.pictures) != expected:
+            found.append(f"pictures: got {len(self.pictures)} folders, expected {expected}, one a style that learns")
+        if len(self.styles) == 1 or len(set(self.styles)) != len(self.styles):
+            found.append(f"styles: got {', '.join(self.styles)}, expected two or more different names")
+        if self.styles and self.generator != "realtime":
+            found.append(f"generator: got {self.generator}, expected realtime, which alone holds several styles")
+        if self.new_style_only and not (self.styles and self.start):
+            found.append(
+                "new_style_only: expected `styles`, the new one last, and `start`, the run that has the others"
+            )
+        return found
+
+    def all_generator_options(self) -> dict[str, Any]:
+        """``generator_options`` and, where there are several, the number of styles."""
+        return self.generator_options | ({"styles": len(self.styles)} if self.styles else {})
+
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -132,7 +158,7 @@ class TrainConfig:
 
 # What a resumed run may change: how long it runs and what it shows; and where the same files lie.
 FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "photos", "vgg"}
-SAME_NAME = {"artworks", "teacher", "start"}
+SAME_NAME = {"artworks", "pictures", "start"}
 
 
 def changed_settings(before: TrainConfig, now: TrainConfig) -> list[str]:

@@ -26,7 +26,7 @@ Picture = NDArray[np.uint8]
 
 # Pixels around a photo crop that the generator sees and the losses do not. Without them a generator learns
 # where a picture ends, and paints a frame there to please the zero padding of the perceptual network.
-CONTEXT = 16
+CONTEXT = 32
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -92,31 +92,72 @@ def _random_crop(picture: Picture, side: int, random: np.random.Generator) -> Pi
     y = random.integers(picture.shape[0] - side + 1)
     x = random.integers(picture.shape[1] - side + 1)
     crop = picture[y : y + side, x : x + side]
-    return crop[:, ::-1] if random.random() < 0.5 else crop
+    return np.ascontiguousarray(crop[:, ::-1] if random.random() < 0.5 else crop)
 
 
-class Crops(Dataset[tuple[Tensor, Tensor, int]]):
-    """Item i: a photo crop, an artwork crop, and how many unreadable photos were passed over for it."""
+Item = tuple[Tensor, Tensor, Tensor, int]
 
-    def __init__(self, photos: Sequence[Path], artworks: Sequence[Picture], crop: int, seed: int) -> None:
-        self.photos, self.artworks, self.crop, self.seed = photos, artworks, crop, seed
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+def pictures_of(photos: Sequence[Path], folder: Path, of: Path) -> list[Path]:
+    """The file in ``folder`` for every photo below the folder ``of``: the same place and stem, any suffix."""
+    found = {path.relative_to(folder).with_suffix(""): path for path in list_photos(folder)}
+    names = [photo.relative_to(of).with_suffix("") for photo in photos]
+    if missing := [name for name in names if name not in found]:
+        raise TrainError(
+            f"got: {folder}, which lacks pictures of {len(missing)} of {len(photos)} photos, first {missing[0]}; "
+            "expected: one of every photo.\nDo this: stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
+        )
+    return [found[name] for name in names]
+
+
+class Crops(Dataset[Item]):
+    """Item i: a photo crop, an artwork crop, the teacher's picture of the photo crop, unreadable photos passed over.
+
+    ``artworks`` and ``pictures`` have one list a style; all ``batch`` items of a step show the style that has
+    its turn. Without ``pictures`` an item's picture is empty.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        artworks: Sequence[Sequence[Picture]],
+        crop: int,
+        batch: int,
+        seed: int,
+        pictures: Sequence[Sequence[Path]] = (),
+    ) -> None:
+        self.photos, self.artworks, self.pictures = photos, artworks, pictures
+        self.crop, self.batch, self.seed = crop, batch, seed
+
+    def __getitem__(self, index: int) -> Item:
         random = np.random.default_rng([self.seed, index])
-        photo, skipped = self._photo(random)
-        # Light of a room at night to that of a window: webcams see both.
-        light = tensor_from_rgb(photo) ** float(np.exp(random.uniform(-0.3, 0.4)))
-        artwork = self.artworks[random.integers(len(self.artworks))]
+        turn = index // self.batch % len(self.artworks)
+        pair, skipped = self._photo(random, self.pictures[turn] if self.pictures else None)
+        photo = tensor_from_rgb(pair[:, :, :3])
+        if not self.pictures:
+            # Light of a room at night to that of a window: webcams see both.
+            photo = photo ** float(np.exp(random.uniform(-0.3, 0.4)))
+        picture = tensor_from_rgb(pair[:, :, 3:])
+        of_style = self.artworks[turn]
+        artwork = of_style[random.integers(len(of_style))]
         real = scaled(artwork, max(min(artwork.shape[:2]) * random.uniform(0.9, 1.15), self.crop))
-        return light, tensor_from_rgb(_random_crop(real, self.crop, random)), skipped
+        return photo, tensor_from_rgb(_random_crop(real, self.crop, random)), picture, skipped
 
-    def _photo(self, random: np.random.Generator) -> tuple[Picture, int]:
+    def _photo(self, random: np.random.Generator, pictures: Sequence[Path] | None) -> tuple[Picture, int]:
+        """A crop of a photo (H, W, 3), or of it and its picture (H, W, 6), and how many were unreadable."""
+        side = self.crop + 2 * CONTEXT
         for skipped in range(64):
-            picture = read_picture(self.photos[random.integers(len(self.photos))])
-            if picture is not None:
-                side = self.crop + 2 * CONTEXT
-                short_side = side * random.uniform(1.0, 1.6)
-                return _random_crop(scaled(picture, short_side), side, random), skipped
+            index = random.integers(len(self.photos))
+            photo = read_picture(self.photos[index])
+            if photo is None:
+                continue
+            if pictures is None:
+                return _random_crop(scaled(photo, side * random.uniform(1.0, 1.6)), side, random), skipped
+            picture = read_picture(pictures[index])
+            if picture is not None and picture.shape == photo.shape:
+                # At the size that it was painted in, so that strokes stay sharp.
+                pair = np.dstack([photo, picture])
+                return _random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped
         raise TrainError(
             "got: 64 unreadable photos in a row; expected: a folder of photographs.\n"
             "Do this: check the files below --photos."
@@ -137,10 +178,8 @@ class _Slice(Sampler[int]):
             step += 1
 
 
-def crop_batches(
-    crops: Crops, *, first_step: int, batch: int, rank: int, world: int, workers: int
-) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Endless batches (photos, artworks, skipped) from ``first_step`` on."""
+def crop_batches(crops: Crops, *, first_step: int, batch: int, rank: int, world: int, workers: int) -> Iterator[Item]:
+    """Endless batches (photos, artworks, pictures, skipped) from ``first_step`` on."""
     loader: DataLoader[Any] = DataLoader(
         crops,
         batch_size=batch,
@@ -149,8 +188,8 @@ def crop_batches(
         # One thread a worker: a worker's pools would fight the training's for the same cores.
         worker_init_fn=_one_thread if workers else None,
     )
-    for photos, artworks, skipped in loader:
-        yield photos, artworks, int(skipped.sum())
+    for photos, artworks, pictures, skipped in loader:
+        yield photos, artworks, pictures, int(skipped.sum())
 
 
 def _one_thread(_: int) -> None:

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import TrainConfig
 from styletrainer.data import (
+    CONTEXT,
     Crops,
     crop_batches,
     list_photos,
+    pictures_of,
     read_artwork,
     read_picture,
     scaled,
@@ -45,14 +47,17 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
     """
     run = Path(config.run)
     photos = list_photos(Path(config.photos))
-    artworks = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
-    training = set_up(config, [tensor_from_rgb(a) for a in artworks])
+    scans = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
+    one_each = config.styles and not config.new_style_only
+    artworks = [[artwork] for artwork in scans] if one_each else [scans]
+    pictures = [pictures_of(photos, Path(folder), Path(config.photos)) for folder in config.pictures]
+    training = set_up(config, [[tensor_from_rgb(a) for a in of_style] for of_style in artworks])
     fabric = training.fabric
     open_run(training, run, resume)
     samples = _sample_photos(photos)
-    sheet_artwork = tensor_from_rgb(artworks[0])
+    sheet_artworks = [tensor_from_rgb(of_style[0]) for of_style in artworks]
     batches = crop_batches(
-        Crops(photos, artworks, config.crop, config.seed),
+        Crops(photos, artworks, config.crop, config.batch * fabric.world_size, config.seed, pictures),
         first_step=training.step,
         batch=config.batch,
         rank=fabric.global_rank,
@@ -70,8 +75,9 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
         tick = min(config.tick, max(config.steps // 4, 1))
         while done < 1:
             began = time.monotonic()
-            photo, artwork, skipped = next(batches)
-            terms = _step(training, done, fabric.to_device(photo), fabric.to_device(artwork))
+            photo, artwork, picture, skipped = next(batches)
+            batch = [fabric.to_device(x) for x in (photo, artwork, picture)]
+            terms = _step(training, done, *batch)
             training.step += 1
             training.seconds += time.monotonic() - began
             done = training.done
@@ -85,29 +91,30 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
                     save_checkpoint(run, training.state(), training.averaged)
                     report.tick(training.step, values)
                     name = f"samples-{training.step:06d}.png"
-                    write_samples(run / name, training.averaged, samples, sheet_artwork)
+                    write_samples(run / name, training.averaged, samples, sheet_artworks)
                 fabric.barrier()
             if stop:
                 raise KeyboardInterrupt
     return run
 
 
-def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> dict[str, Tensor]:
-    """One D step and one G step on a batch; returns the losses, detached."""
+def _step(training: Training, done: float, photo: Tensor, artwork: Tensor, picture: Tensor) -> dict[str, Tensor]:
+    """One D step and one G step on a batch; returns the losses, detached. ``picture`` is empty without a teacher."""
     config, fabric, recipe = training.config, training.fabric, training.recipe
     # All randomness of a step comes from its number, so that a resumed run repeats it.
-    torch.manual_seed(hash((config.seed, training.step, fabric.global_rank)) % 2**63)
+    torch.manual_seed(hash((config.seed, training.step)) % 2**63)
     factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
     for optimizer, rate in (
         (training.optimizer, config.learning_rate),
         (training.critic_optimizer, config.critic_learning_rate),
     ):
         for group in optimizer.param_groups:
-            group["lr"] = rate * factor
+            group["lr"] = rate * factor * group.get("pace", 1.0)
     photo = photo.contiguous(memory_format=torch.channels_last)
     terms: dict[str, Tensor] = {}
 
-    output, moved_output, shift = _generate(training, photo)
+    turn, style = training.style()
+    output, moved_output, shift, light = _generate(training, photo, style)
 
     # Update the critic.
     if config.adversarial_weight:
@@ -119,9 +126,9 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> di
     # Update the generator. The bare critic: its gradients are not wanted and must not be exchanged.
     critic = bare(training.critic).requires_grad_(False)
     with fabric.autocast():
-        wanted = recipe.generator_terms(output, photo, critic)
+        wanted = recipe.generator_terms(output, photo, critic, turn, picture if picture.numel() else None)
     if moved_output is not None:
-        wanted["equivariance"] = equivariance_loss(moved_output, output, shift)
+        wanted["equivariance"] = equivariance_loss(moved_output - light, output, shift)
     total = recipe.total(wanted)
     training.optimizer.zero_grad()
     fabric.backward(total)
@@ -136,17 +143,48 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor) -> di
     return {"total": total.detach(), **{k: v.detach() for k, v in (terms | wanted).items()}}
 
 
-def _generate(training: Training, photo: Tensor) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
-    """Output for the photo, and for what a camera would see of it one frame later: moved, with noise."""
+def _generate(
+    training: Training, photo: Tensor, style: Tensor | None
+) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor]:
+    """Output for the photo, and for what a camera would see of it one frame later: moved, lit anew, with noise.
+
+    Returns the two outputs, the movement (dy, dx) and the change of light, RGB (N, 1, H, W).
+    """
     dy, dx = (int(x) for x in torch.randint(1, 8, (2,)))
+    draws = [_item_draws(training, number, photo.shape) for number in range(photo.shape[0])]
+    whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
+    # A generator without a margin sees a picture's border as any other place.
+    seen = torch.where(whole, _as_whole_pictures(photo), photo) if bare(training.generator).margin else photo
+
+    def run(x: Tensor) -> Tensor:
+        out = training.generator(x) if style is None else training.generator(x, style)
+        return without_context(out.float())
+
     if not training.config.equivariance_weight:
-        return without_context(training.generator(photo).float()), None, (dy, dx)
-    moved = F.pad(photo, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
-    noisy = moved + 0.01 * torch.randn_like(photo)
+        return run(seen), None, (dy, dx), without_context(light)
+    moved = F.pad(seen, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
     # One pass over both: DDP allows one forward a step.
-    both = without_context(training.generator(torch.cat([photo, noisy])).float())
-    output, moved_output = both.chunk(2)
-    return output, moved_output, (dy, dx)
+    output, moved_output = run(torch.cat([seen, (moved + light + noise).clamp(0, 1)])).chunk(2)
+    return output, moved_output, (dy, dx), without_context(light)
+
+
+def _item_draws(training: Training, number: int, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether item ``number`` of the batch is seen as a whole picture, its change of light, its sensor noise.
+
+    From the seed and the item's place in the global batch alone: the same however many processes share it.
+    """
+    config, fabric = training.config, training.fabric
+    item = (training.step * fabric.world_size + fabric.global_rank) * config.batch + number
+    random = torch.Generator().manual_seed(hash((config.seed, item)) % 2**63)
+    whole = torch.rand(1, 1, 1, generator=random) < 0.5
+    corners = 0.1 * (torch.rand(1, 1, 2, 2, generator=random) - 0.5)
+    light = F.interpolate(corners, size=shape[2:], mode="bilinear", align_corners=True)[0]
+    return whole, light, 0.015 * torch.randn(shape[1:], generator=random)
+
+
+def _as_whole_pictures(photo: Tensor) -> Tensor:
+    """Crops without their context, edges repeated, as the frame contract shows a frame's border."""
+    return F.pad(without_context(photo), (CONTEXT,) * 4, mode="replicate")
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ class VGG19(nn.Module):
             name = layer.removeprefix("relu")
             if name.endswith("_1") and name != "1_1":
                 x = F.max_pool2d(x, 2)
-            x = F.relu(F.conv2d(x, self.convs[f"w{name}"], self.convs[f"b{name}"], padding=1))
+            x = F.conv2d(x, self.convs[f"w{name}"], self.convs[f"b{name}"], padding=1).relu_()
             if layer in layers:
                 found[layer] = x
         return found
@@ -83,7 +83,7 @@ class SlimVGG19(nn.Module):
         weight = self.weights[f"{name}_weight"]
         if weight.shape[-1] == 3:
             x = F.pad(x, (1, 1, 1, 1), mode="reflect")
-        return F.relu(F.conv2d(x, weight, self.weights[f"{name}_bias"]))
+        return F.conv2d(x, weight, self.weights[f"{name}_bias"]).relu_()
 
     def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """RGB (N, 3, H, W), 0-1 -> estimated activations of ``layers``."""

@@ -93,15 +93,19 @@ def _step_of(line: str) -> float:
 
 
 @torch.no_grad()
-def write_samples(path: Path, generator: nn.Module, photos: Sequence[Tensor], artwork: Tensor) -> None:
-    """Sheet of photos above, styled below, the artwork at the left; photos (3, H, W), 0-1, equal sizes."""
+def write_samples(path: Path, generator: nn.Module, photos: Sequence[Tensor], artworks: Sequence[Tensor]) -> None:
+    """Sheet of photos and, below them, a row a style with its artwork at the left.
+
+    Photos RGB (3, H, W), 0-1, of equal size; ``artworks`` one a style, of those that learn: the last ones.
+    """
     height, width = photos[0].shape[1:]
-    styled = with_margin(generator, torch.stack(list(photos)))
-    above = [rgb_from_tensor(photo) for photo in photos]
-    below = [rgb_from_tensor(picture) for picture in styled]
-    thumb = cv2.resize(rgb_from_tensor(artwork), (width, height), interpolation=cv2.INTER_AREA)
-    rows = [np.hstack([thumb, *above]), np.hstack([np.full_like(thumb, 255), *below])]
-    bgr = np.vstack(rows)[:, :, ::-1]
-    ok, png = cv2.imencode(".png", bgr)
+    batch = torch.stack(list(photos))
+    rows = [np.hstack([np.full((height, width, 3), 255, np.uint8), *(rgb_from_tensor(photo) for photo in photos)])]
+    count = int(getattr(generator, "styles", 1))
+    for number, artwork in enumerate(artworks, count - len(artworks)):
+        styled = with_margin(generator, batch, torch.eye(count)[number].to(batch) if count > 1 else None)
+        thumb = cv2.resize(rgb_from_tensor(artwork), (width, height), interpolation=cv2.INTER_AREA)
+        rows.append(np.hstack([thumb, *(rgb_from_tensor(picture) for picture in styled)]))
+    ok, png = cv2.imencode(".png", np.vstack(rows)[:, :, ::-1])
     if ok:
         write_atomically(path, lambda temporary: temporary.write_bytes(png.tobytes()))

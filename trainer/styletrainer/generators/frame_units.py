@@ -6,12 +6,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def with_margin(generator: nn.Module, photo: Tensor) -> Tensor:
-    """Run ``generator`` on ``photo`` of any size: edges replicated by its margin and to its stride, then cropped."""
+def with_margin(generator: nn.Module, photo: Tensor, style: Tensor | None = None) -> Tensor:
+    """Run ``generator`` on ``photo`` of any size: edges replicated by its margin and to its stride, then cropped.
+
+    ``style``: mixing weights (S,) for a generator of several styles.
+    """
     height, width = photo.shape[2:]
     stride, near = int(generator.stride), int(generator.margin)  # type: ignore[arg-type]
     right, bottom = near + -width % stride, near + -height % stride
-    styled: Tensor = generator(F.pad(photo, (near, right, near, bottom), mode="replicate"))
+    padded = F.pad(photo, (near, right, near, bottom), mode="replicate")
+    styled: Tensor = generator(padded) if style is None else generator(padded, style)
     return styled[:, :, near : near + height, near : near + width]
 
 

@@ -20,7 +20,7 @@ from styletrainer.data import CONTEXT
 from styletrainer.perceptual import Perceptual, Weights
 
 Terms = dict[str, Tensor]
-TEACHER_LAYERS = ("relu1_2", "relu2_2")
+TEACHER_LAYERS = ("relu2_2", "relu3_1")
 
 
 class Hybrid(nn.Module):
@@ -28,30 +28,27 @@ class Hybrid(nn.Module):
 
     Args:
         config: weights and layers.
-        artworks: RGB float (1, 3, H, W) each, of one style; their Gram matrices are averaged.
+        artworks: RGB float (1, 3, H, W) each, a list a style; a style's Gram matrices are averaged.
         weight_sets: of the perceptual networks.
-        teacher: generator whose pictures are followed, or None.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        artworks: Sequence[Tensor],
+        artworks: Sequence[Sequence[Tensor]],
         weight_sets: Sequence[Weights],
-        teacher: nn.Module | None,
     ) -> None:
         super().__init__()
         self.config = config
         layers = [*config.content_layers, *config.style_layers]
-        layers += TEACHER_LAYERS if teacher is not None else ()
+        layers += TEACHER_LAYERS if config.pictures else ()
         self.perceptual = Perceptual(layers, weight_sets)
         self.perceptual.to(memory_format=torch.channels_last)
-        self.teacher = teacher
         with torch.no_grad():
-            per_artwork = [self._grams(artwork) for artwork in artworks]
-        for key in per_artwork[0]:
-            mean = torch.stack([grams[key] for grams in per_artwork]).mean(0)
-            self.register_buffer(key, mean)
+            for style, of_style in enumerate(artworks):
+                per_artwork = [self._grams(artwork) for artwork in of_style]
+                for key in per_artwork[0]:
+                    self.register_buffer(f"style{style}_{key}", torch.stack([g[key] for g in per_artwork]).mean(0))
         self.requires_grad_(False)
 
     def _grams(self, artwork: Tensor) -> Terms:
@@ -66,8 +63,13 @@ class Hybrid(nn.Module):
         """What the critic minimises on artwork crops and the generator's detached output."""
         return losses.critic_loss(critic(real), critic(output), self.config.adversarial)  # type: ignore[arg-type]
 
-    def generator_terms(self, output: Tensor, photo: Tensor, critic: nn.Module) -> Terms:
-        """Unweighted losses of the generator's ``output`` for ``photo``, which has CONTEXT more on every side."""
+    def generator_terms(
+        self, output: Tensor, photo: Tensor, critic: nn.Module, style: int, picture: Tensor | None
+    ) -> Terms:
+        """Unweighted losses of the generator's ``output`` in style number ``style`` for ``photo``.
+
+        ``photo`` has CONTEXT more on every side, and so has the teacher's ``picture`` of it.
+        """
         config = self.config
         inner = without_context(photo)
         features = self.perceptual(output, self._layers())
@@ -79,39 +81,37 @@ class Hybrid(nn.Module):
                 [w * losses.content_loss(features[x], wanted[x]) for x, w in config.content_layers.items()]
             ).sum()
         if config.style_weight:
-            terms["style"] = self._style(output, features)
+            terms["style"] = self._style(output, features, style)
         if config.adversarial_weight:
             terms["adversarial"] = losses.fooling_loss(critic(output), config.adversarial)  # type: ignore[arg-type]
         if config.grid_weight:
             terms["grid"] = losses.grid_loss(output)
-        if self.teacher is not None:
-            terms["teacher"] = self._teacher_distance(output, features, photo)
+        if picture is not None:
+            terms["teacher"] = self._teacher_distance(output, features, without_context(picture))
         return terms
 
     def _layers(self) -> set[str]:
         """Layers that the losses in use ask for: a term of weight 0 costs nothing."""
         layers = set(self.config.content_layers) if self.config.content_weight else set()
         layers |= set(self.config.style_layers) if self.config.style_weight else set()
-        return layers | (set(TEACHER_LAYERS) if self.teacher is not None else set())
+        return layers | (set(TEACHER_LAYERS) if self.config.pictures else set())
 
-    def _style(self, output: Tensor, features: Terms) -> Tensor:
+    def _style(self, output: Tensor, features: Terms, style: int) -> Tensor:
         total = output.new_zeros((), dtype=torch.float32)
         for octave in range(self.config.style_octaves):
             if octave:
                 output = F.avg_pool2d(output, 2)
                 features = self.perceptual(output, self.config.style_layers)
             for layer, weight in self.config.style_layers.items():
-                target = self.get_buffer(f"gram{octave}_{layer}")
+                target = self.get_buffer(f"style{style}_gram{octave}_{layer}")
                 total = total + weight * losses.style_loss(features[layer], target)
         return total
 
-    def _teacher_distance(self, output: Tensor, features: Terms, photo: Tensor) -> Tensor:
+    def _teacher_distance(self, output: Tensor, features: Terms, picture: Tensor) -> Tensor:
         """L1 plus activation distance to the teacher's picture (knowledge distillation, Hinton et al. 2015)."""
-        assert self.teacher is not None
         with torch.no_grad():
-            picture = without_context(self.teacher(photo)).clamp(0, 1)
             wanted = self.perceptual(picture, TEACHER_LAYERS)
-        distance = 4 * F.l1_loss(output, picture.float())
+        distance = 4 * F.l1_loss(output, picture)
         for layer in TEACHER_LAYERS:
             distance = distance + losses.content_loss(features[layer], wanted[layer])
         return distance
