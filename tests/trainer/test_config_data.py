@@ -72,6 +72,17 @@ def test_dry_run_prints_the_resolved_settings(settings: Settings, tmp_path: Path
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("stage", ["teacher", "distill", "finish"])
+def test_stages_are_settings_that_can_be_overridden(stage: str, settings: Settings, tmp_path: Path) -> None:
+    from styletrainer.cli import STAGES, app
+
+    given = ["a.jpg", "--photos", "p", "-o", str(tmp_path / "r"), "--dry-run", "--stage", stage, "--batch", "7"]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    assert found == found | settings_from_toml(STAGES / f"{stage}.toml") | {"batch": 7}
+
+
 def crops(settings: Settings, seed: int = 0) -> Crops:
     photos = list_photos(Path(str(settings["photos"])))
     artwork = read_artwork(Path(settings["artworks"][0]), 96, 64)  # type: ignore[index]

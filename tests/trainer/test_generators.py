@@ -21,6 +21,8 @@ def filled(size: str, styles: int = 1) -> Realtime:
     generator = Realtime(size, styles).eval()  # type: ignore[arg-type]
     for parameter in generator.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
+    for name, buffer in generator.named_buffers():
+        buffer.add_(0.3 * torch.rand_like(buffer) if name.endswith("variance") else 0.1 * torch.randn_like(buffer))
     return generator
 
 
@@ -46,7 +48,7 @@ def test_one_style_of_several_alone_is_the_same() -> None:
     with torch.no_grad():
         for index in range(3):
             single = generator.single(index)
-            assert single.styles == 1 and not [name for name, _ in single.named_parameters() if "affine" in name]
+            assert single.styles == 1 and single.stem.affine.shape[0] == single.stem.mean.shape[0] == 1
             torch.testing.assert_close(single(photo), generator(photo, torch.eye(3)[index]), rtol=1e-4, atol=1e-5)
         assert not torch.allclose(generator.single(0)(photo), generator.single(1)(photo), atol=1e-2)
 
@@ -59,9 +61,23 @@ def test_styles_start_equal_and_mix_linearly_in_their_parameters() -> None:
         generator = filled("nano", 3)
         halfway = generator(photo, torch.tensor([0.5, 0.5, 0.0]))
         for module in generator.modules():
-            if isinstance(module, BranchedConv) and module.affine is not None:
-                module.affine[2] = module.affine[:2].mean(0)
-        torch.testing.assert_close(generator(photo, torch.eye(3)[2]), halfway)
+            if isinstance(module, BranchedConv):
+                module.affine[2] = module.table()[:2].mean(0)
+                if module.normalised:
+                    module.mean[2], module.variance[2] = 0, 1
+        torch.testing.assert_close(generator(photo, torch.eye(3)[2]), halfway, rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_statistics_of_training_are_the_constants_of_inference() -> None:
+    """Shown the same photos again and again, the running statistics become theirs: train() equals eval()."""
+    generator, photos, style = filled("nano", 2).train(), torch.rand(4, 3, 48, 48), torch.eye(2)[1]
+    others = [module.mean[0].clone() for module in generator.trunk]
+    for _ in range(200):
+        trained = generator(photos, style)
+    torch.testing.assert_close(generator.eval()(photos, style), trained, rtol=1e-3, atol=1e-3)
+    for module, before in zip(generator.trunk, others, strict=True):
+        assert torch.equal(module.mean[0], before)  # the other style's are its own
 
 
 def test_realtime_folds_to_plain_convolutions() -> None:

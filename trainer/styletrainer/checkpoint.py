@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,10 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return state
 
 
-def load_weights(module: nn.Module, path: Path, grow: str | None = None) -> None:
+def load_weights(module: nn.Module, path: Path, grow: Sequence[str] = ()) -> None:
     """Load safetensors weights; a file of another generator is named, not half loaded.
 
-    ``grow``: tensors of that name get the rows that ``module`` has more, the mean of those in the file.
+    ``grow``: tensors of these names get the rows that ``module`` has more, the mean of those in the file.
     """
     if not path.is_file():
         raise TrainError(f"got: no {path.name} in {path.parent}; expected: a run that reached its first checkpoint.")
@@ -69,9 +69,9 @@ def load_weights(module: nn.Module, path: Path, grow: str | None = None) -> None
         weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise TrainError(f"got: {path}, which does not read as safetensors ({error}).") from error
-    for name, own in module.state_dict().items() if grow else ():
-        missing = own.shape[0] - weights[name].shape[0] if name in weights and name.endswith(str(grow)) else 0
-        if missing > 0:
+    for name, own in module.state_dict().items():
+        grows = name in weights and name.rpartition(".")[2] in grow
+        if grows and (missing := own.shape[0] - weights[name].shape[0]) > 0:
             mean = weights[name].mean(0, keepdim=True)
             weights[name] = torch.cat([weights[name], mean.expand(missing, *mean.shape[1:])])
     load_state(module, weights, str(path))

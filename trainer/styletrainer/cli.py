@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,17 @@ from rich.console import Console
 
 from styletrainer.config import config_from_dict, config_from_run, settings_from_toml
 from styletrainer.errors import TrainError
+
+STAGES = Path(__file__).parent / "stages"
+
+
+class Stage(str, Enum):
+    """The runs that make a small network, in order."""
+
+    TEACHER = "teacher"
+    DISTILL = "distill"
+    FINISH = "finish"
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -44,6 +56,9 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Finished run whose weights to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16-mixed or 32-true.")] = None,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Settings of one of the three runs that make a small network.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML with any setting of the run.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -58,7 +73,8 @@ def train(
     generator.safetensors, stats.jsonl, sample sheets and TensorBoard logs; the same command goes on where a
     stopped run ended. Several GPUs or nodes: start it with torchrun.
     """
-    values: dict[str, Any] = settings_from_toml(config) if config else {}
+    values = settings_from_toml(STAGES / f"{stage.value}.toml") if stage else {}
+    values |= settings_from_toml(config) if config else {}
     given = {
         "artworks": [str(p) for p in artworks],
         "photos": str(photos),

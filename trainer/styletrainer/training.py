@@ -21,6 +21,10 @@ from styletrainer.perceptual import load_weight_sets
 from styletrainer.recipes.hybrid import Hybrid
 
 
+# Tensors of the generator with a row a style; the first of them learns, the others follow.
+PER_STYLE = ("affine", "mean", "variance")
+
+
 @dataclass
 class Training:
     """Everything that a step touches. ``generator`` and ``critic`` are wrapped by Fabric."""
@@ -141,7 +145,7 @@ def _begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
     """Load the weights of ``run``; of a run of several styles a run of one takes its own."""
     before = config_from_run(run)
     if config.styles or not before.styles:
-        load_weights(generator, run / WEIGHTS, grow="affine" if config.new_style_only else None)
+        load_weights(generator, run / WEIGHTS, grow=PER_STYLE if config.new_style_only else ())
         return
     name = Path(config.artworks[0]).stem
     if name not in before.styles:

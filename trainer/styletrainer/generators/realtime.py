@@ -1,13 +1,11 @@
 """The real-time family: plain convolutions on small grids, nothing per frame.
 
-One network holds one style or several. With several, every convolution's output is scaled and shifted per
-channel by the style's own numbers (conditional affine parameters; Dumoulin et al. 2017, here without the
-normalisation before it); weights of a mixture mix the numbers.
+Training gives every 3x3 convolution three branches (3x3, 1x1, identity; RepVGG, Ding et al. 2021) and batch
+normalisation (Ioffe & Szegedy 2015), whose statistics become constants: inference is the single convolution that all
+of it equals, with nothing that could differ between frames or between tiles.
 
-Training gives every 3x3 convolution three branches (3x3, 1x1, identity; RepVGG, Ding et al. 2021) over
-normalised weights (Salimans & Kingma 2016), which trains well without any normalisation layer: there
-are no statistics to differ between training and inference, between frames, or between tiles. ``fold``
-turns each into the single convolution that it equals.
+One network holds one style or several. With several, each has its own scale, shift and statistics in every layer
+(conditional normalisation, Dumoulin et al. 2017); mixing weights mix what they amount to at inference.
 """
 
 from __future__ import annotations
@@ -17,8 +15,10 @@ from functools import partial
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 Size = Literal["nano", "small", "base"]
 
@@ -29,15 +29,19 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "base": (48, 64, 14, 3),
 }
 
+_EPSILON = 1e-5
+_MOMENTUM = 0.1  # of the running statistics
+
 
 class BranchedConv(nn.Module):
-    """Convolution of up to three branches over normalised weights; ``fold`` makes it one Conv2d.
+    """Convolution of up to three branches, normalised, per style; ``fold`` makes it one Conv2d.
 
     Args:
         channels_in, channels_out, kernel, stride: as in ``nn.Conv2d``; padding keeps size / stride.
         residual: add the identity branch (needs equal channels and stride 1).
-        gain: initial norm of each filter.
-        styles: how many styles have a scale and a shift of their own; 0 for none.
+        gain: initial standard deviation of what the other branches give.
+        styles: how many styles have a scale, a shift and statistics of their own.
+        normalised: False for the layer that writes the picture, where ``gain`` is the norm of a filter.
     """
 
     def __init__(
@@ -48,37 +52,62 @@ class BranchedConv(nn.Module):
         stride: int = 1,
         *,
         residual: bool = False,
-        gain: float = 1.4,
-        styles: int = 0,
+        gain: float = 1.0,
+        styles: int = 1,
+        normalised: bool = True,
     ) -> None:
         super().__init__()
         self.stride, self.padding, self.residual = stride, (kernel - stride + 1) // 2, residual
         # Of norm 1 from the start: Adam's steps have one size, and would be lost on larger numbers.
         direction = torch.randn(channels_out, channels_in, kernel, kernel)
-        self.direction = nn.Parameter(_unit_filters(direction))
-        self.gain = nn.Parameter(torch.full((channels_out, 1, 1, 1), gain))
-        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.direction = nn.Parameter(_unit_filters(direction) * (1.0 if normalised else gain))
         self.point: nn.Parameter | None = None
         if kernel == 3 and stride == 1:
             self.point = nn.Parameter(torch.zeros(channels_out, channels_in, 1, 1))
-        self.affine: nn.Parameter | None = None
-        if styles:
-            self.affine = nn.Parameter(torch.tensor([1.0, 0.0])[:, None].repeat(styles, 1, channels_out))
+        start = torch.tensor([gain if normalised else 1.0, 0.0])
+        self.affine = nn.Parameter(start[:, None].repeat(styles, 1, channels_out))
+        self.normalised = normalised
+        if normalised:
+            self.register_buffer("mean", torch.zeros(styles, channels_out))
+            self.register_buffer("variance", torch.ones(styles, channels_out))
 
     def kernel(self) -> Tensor:
-        """The single kernel (out, in, k, k) that the branches add up to."""
-        kernel = _unit_filters(self.direction) * self.gain
-        if self.point is not None:
-            kernel = kernel + F.pad(self.point, (1, 1, 1, 1))
-        if self.residual:
-            eye = torch.eye(kernel.shape[0], device=kernel.device, dtype=kernel.dtype)
-            kernel = kernel + F.pad(eye[:, :, None, None], (1, 1, 1, 1))
-        return kernel
+        """The kernel (out, in, k, k) of the branches with weights."""
+        if self.point is None:
+            return self.direction
+        return self.direction + F.pad(self.point, (1, 1, 1, 1))
+
+    def table(self) -> Tensor:
+        """Scale and shift (S, 2, C) of every style at inference."""
+        if not self.normalised:
+            return self.affine
+        scale = self.affine[:, 0] * (self.get_buffer("variance") + _EPSILON).rsqrt()
+        return torch.stack([scale, self.affine[:, 1] - self.get_buffer("mean") * scale], 1)
 
     def forward(self, x: Tensor, style: Tensor | None) -> Tensor:
-        """``style``: mixing weights (S,), sum 1, of a network of several styles."""
+        """``style``: mixing weights (S,), sum 1; in training one of them is 1. None with one style."""
         # Adding kernels instead of feature maps: the same sum at a third of the cost.
-        return _affine(F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding), self.affine, style)
+        y = F.conv2d(x, self.kernel(), None, self.stride, self.padding)
+        if self.training and self.normalised:
+            y = self._normalise(y, style)
+        else:
+            scale, shift = _mixed(self.table(), style)
+            y = y * scale.to(y.dtype) + shift.to(y.dtype)
+        return x + y if self.residual else y
+
+    def _normalise(self, y: Tensor, style: Tensor | None) -> Tensor:
+        """Batch normalisation with the style's scale and shift; its running statistics follow."""
+        scale, shift = (row.flatten() for row in _mixed(self.affine, style))
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            out, mean, variance = _normalise_over_processes(y, scale, shift)
+        else:
+            out, mean, deviation = torch.native_batch_norm(y, scale, shift, None, None, True, 0.0, _EPSILON)
+            variance = deviation.detach() ** -2 - _EPSILON
+        with torch.no_grad():
+            pace = _MOMENTUM if style is None else _MOMENTUM * style[:, None]
+            for buffer, now in ((self.get_buffer("mean"), mean), (self.get_buffer("variance"), variance)):
+                buffer.add_(pace * (now.detach() - buffer))
+        return out
 
     @torch.no_grad()
     def fold(self, scale_in: float = 1.0, scale_out: float = 1.0) -> FoldedConv:
@@ -87,46 +116,66 @@ class BranchedConv(nn.Module):
 
     @torch.no_grad()
     def keep_style(self, index: int) -> None:
-        """Take the scale and shift of one style into the branches; nothing per style is left."""
-        if self.affine is None:
-            return
-        scale, shift = self.affine[index]
-        self.affine = None
-        self.gain.mul_(scale[:, None, None, None])
-        self.bias.mul_(scale).add_(shift)
-        if self.point is not None:
-            self.point.mul_(scale[:, None, None, None])
-            if self.residual:  # the identity branch has no weight: its change goes into the 1x1 branch
-                self.point.add_(torch.diag(scale - 1)[:, :, None, None])
+        """Forget all styles but one."""
+        self.affine = nn.Parameter(self.affine[index : index + 1].clone())
+        if self.normalised:
+            self.mean, self.variance = (self.get_buffer(n)[index : index + 1].clone() for n in ("mean", "variance"))
 
 
 class FoldedConv(nn.Conv2d):
-    """What a BranchedConv equals at inference, with weights that half precision holds exactly."""
+    """What a BranchedConv equals at inference, with weights that half precision holds exactly.
+
+    With one style the convolution is all there is. With several, their scales and shifts follow it, and the
+    identity branch, which they do not touch.
+    """
 
     def __init__(self, branched: BranchedConv, scale_in: float, scale_out: float) -> None:
-        kernel = branched.kernel()
-        super().__init__(kernel.shape[1], kernel.shape[0], kernel.shape[2], branched.stride, branched.padding)
+        kernel, table = branched.kernel() * (scale_out / scale_in), branched.table()
+        single = table.shape[0] == 1
+        out_channels, in_channels, size, _ = kernel.shape
+        super().__init__(in_channels, out_channels, size, branched.stride, branched.padding, bias=single)
+        self.table, self.residual = None, branched.residual and not single
+        if single:
+            scale, shift = table[0]
+            kernel = kernel * scale[:, None, None, None]
+            if branched.residual:
+                kernel = kernel + F.pad(torch.eye(out_channels)[:, :, None, None], (1, 1, 1, 1))
+            assert self.bias is not None
+            self.bias.copy_(shift * scale_out)
+        else:
+            self.table = nn.Parameter(table * torch.tensor([1.0, scale_out])[:, None])
         # Rounded here, and not by whoever stores or converts the file: all of them then compute the same.
-        kernel = kernel * (scale_out / scale_in)
         halved = kernel.half().float()
         self.weight.copy_(torch.where(halved.isfinite(), halved, kernel))  # what it cannot hold the export names
-        assert self.bias is not None
-        self.bias.copy_(branched.bias * scale_out)
-        self.affine = None
-        if branched.affine is not None:
-            self.affine = nn.Parameter(branched.affine * torch.tensor([1.0, scale_out])[:, None])
 
     def forward(self, input: Tensor, style: Tensor | None = None) -> Tensor:  # noqa: A002  # Conv2d's own name
-        return _affine(super().forward(input), self.affine, style)
+        y = super().forward(input)
+        if self.table is not None:
+            scale, shift = _mixed(self.table, style)
+            y = y * scale + shift
+        return y + input if self.residual else y
 
 
-def _affine(x: Tensor, table: Tensor | None, style: Tensor | None) -> Tensor:
-    """``x`` (N, C, H, W) scaled and shifted by the mixture of ``table`` (S, 2, C)."""
-    if table is None:
-        return x
-    assert style is not None, "a network of several styles needs their weights"
-    scale, shift = (style[None] @ table.flatten(1)).reshape(2, -1, 1, 1)
-    return x * scale.to(x.dtype) + shift.to(x.dtype)
+def _mixed(table: Tensor, style: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scale and shift (1, C, 1, 1) of the mixture ``style`` (S,) of ``table`` (S, 2, C); None: there is but one."""
+    if style is None:
+        assert table.shape[0] == 1, "a network of several styles needs their weights"
+        mixture = table.flatten(1)
+    else:
+        mixture = style[None] @ table.flatten(1)
+    scale, shift = mixture.reshape(2, 1, -1, 1, 1)
+    return scale, shift
+
+
+def _normalise_over_processes(y: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch normalisation by the statistics of the whole global batch; and these, mean and variance (C,)."""
+    wide = y.float()
+    moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
+    mean, square = all_reduce(moments) / dist.get_world_size()
+    variance = square - mean.square()
+    factor = scale * (variance + _EPSILON).rsqrt()
+    out = wide * factor[:, None, None] + (shift - mean * factor)[:, None, None]
+    return out.to(y.dtype), mean, variance
 
 
 class Realtime(nn.Module):
@@ -138,7 +187,7 @@ class Realtime(nn.Module):
 
     Args:
         size: ``nano``, ``small`` or ``base``; see ``SIZES``.
-        styles: number of styles; 1 has no parameters per style.
+        styles: number of styles.
     """
 
     stride = 8
@@ -148,18 +197,18 @@ class Realtime(nn.Module):
         super().__init__()
         self.size, self.styles = size, styles
         width, deep, depth, tail = SIZES[size]
-        conv = partial(BranchedConv, styles=styles if styles > 1 else 0)
+        conv = partial(BranchedConv, styles=styles)
         self.stem = conv(3, width, 8, 4)
         self.enter = conv(width, width, residual=True, gain=0.5)
         self.down = conv(width, deep, 4, 2)
         self.trunk = nn.ModuleList(conv(deep, deep, residual=True, gain=depth**-0.5) for _ in range(depth))
         self.up = conv(deep, 4 * width, 1, gain=0.5)
         self.leave = nn.ModuleList(conv(width, width, residual=True, gain=0.5) for _ in range(tail))
-        self.out = conv(width, 48, gain=0.2)
+        self.out = conv(width, 48, gain=0.2, normalised=False)
         _start_smooth(self.up, 2)
         _start_smooth(self.out, 4)
         with torch.no_grad():
-            self.out.bias.fill_(0.5)
+            self.out.affine[:, 1] = 0.5
 
     @property
     def reach(self) -> int:
@@ -200,13 +249,14 @@ class Realtime(nn.Module):
             elif isinstance(module, nn.ModuleList):
                 folded.add_module(name, nn.ModuleList(conv.fold() for conv in module))  # type: ignore[operator]
         stem, out = folded.get_submodule("stem"), folded.get_submodule("out")
-        assert isinstance(stem, FoldedConv) and isinstance(out, FoldedConv) and out.bias is not None
+        assert isinstance(stem, FoldedConv) and isinstance(out, FoldedConv)
         stem.weight.copy_(stem.weight.flip(1))
         # Channels of a shuffle are colour by colour, sixteen sub-pixels each.
-        for tensor in (out.weight, out.bias):
-            tensor.copy_(tensor.reshape(3, 16, -1).flip(0).reshape(tensor.shape))
-        if out.affine is not None:
-            out.affine.copy_(out.affine.reshape(self.styles, 2, 3, 16).flip(2).flatten(2))
+        out.weight.copy_(out.weight.reshape(3, 16, -1).flip(0).reshape(out.weight.shape))
+        if out.bias is not None:
+            out.bias.copy_(out.bias.reshape(3, 16).flip(0).flatten())
+        if out.table is not None:
+            out.table.copy_(out.table.reshape(-1, 2, 3, 16).flip(2).flatten(2))
         return folded.eval()
 
     def single(self, index: int) -> Realtime:
@@ -235,8 +285,5 @@ def _start_smooth(conv: BranchedConv, scale: int) -> None:
     if conv.direction.shape[2] == 1:
         taps = torch.ones(scale, 1)
     kernel = torch.einsum("oc,iy,jx->oijcyx", coarse, taps, taps).reshape(conv.direction.shape)
-    # Not of norm 1 each: the sub-pixels' sums must stay equal.
-    conv.gain.copy_(
-        conv.gain * kernel.square().sum((1, 2, 3), keepdim=True).sqrt() / coarse.square().sum(1).mean().sqrt()
-    )
-    conv.direction.copy_(_unit_filters(kernel))
+    # One factor for all, so that the sub-pixels' sums stay equal: the norm is kept on average.
+    conv.direction.copy_(kernel * (conv.direction.square().sum() / kernel.square().sum()).sqrt())
