@@ -40,6 +40,7 @@ def run_bench(
     size: tuple[int, int],
     frames: int,
     device: str,
+    runtime: str | None,
     threads: int | None,
     output: Path | None,
     console: Console,
@@ -52,7 +53,7 @@ def run_bench(
     report: dict[str, Any] = {"machine": machine_card(), "size": [size[1], size[0]], "models": {}}
     report["measured"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for model in models:
-        with Stylizer(model, device=device, threads=threads) as stylizer:
+        with Stylizer(model, device=device, runtime=runtime, threads=threads) as stylizer:
             stages = measure(stylizer, frame, frames)
             report["models"][model] = {"backend": stylizer.backend, "stages": stages}
             for stage, value in stages.items():

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from stylesdk.errors import MissingExtraError, StyleSDKError
 from stylesdk.latency import Latency, machine_card
+from stylesdk.stylizer import Stylizer
 
 app = typer.Typer(
     name="stylesdk",
@@ -33,6 +34,7 @@ Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="0 = the photo, 
 KeepColor = Annotated[bool, typer.Option("--keep-color", help="Keep the photo's colours: only the luma is styled.")]
 Smoothing = Annotated[float, typer.Option(min=0.0, max=1.0, help="Steady what does not move: 0 = off, 0.5 = by half.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Runtime = Annotated[str | None, typer.Option(help="onnxruntime or openvino. Default: the fastest installed.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: every usable core.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")]
 
@@ -74,12 +76,14 @@ def run(
     keep_color: KeepColor = False,
     smoothing: Smoothing = 0.0,
     device: Device = "auto",
+    runtime: Runtime = None,
     threads: Threads = None,
     give_up: GiveUp = 30.0,
 ) -> None:
     """Style SOURCE and write, show or discard the result."""
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
-    _run(source, give_up, style, output, device, threads, look)
+    with _opened(style, device, runtime, threads) as stylizer:
+        _run(source, give_up, stylizer, output, look)
 
 
 @app.command()
@@ -90,41 +94,37 @@ def webcam(
     keep_color: KeepColor = False,
     smoothing: Smoothing = 0.0,
     device: Device = "auto",
+    runtime: Runtime = None,
     threads: Threads = None,
     give_up: GiveUp = 30.0,
 ) -> None:
     """Style the camera in a window. Keys: 1-9 style, c the photo's colours, m smoothing, q quits."""
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
-    _run(str(camera), give_up, style, "window", device, threads, look)
+    with _opened(style, device, runtime, threads) as stylizer:
+        _run(str(camera), give_up, stylizer, "window", look)
 
 
-def _run(
-    source_text: str,
-    give_up: float,
-    style: str,
-    output: str | None,
-    device: str,
-    threads: int | None,
-    options: dict[str, Any],
-) -> None:
+def _opened(style: str, device: str, runtime: str | None, threads: int | None) -> Stylizer:
+    return Stylizer(style, device=device, runtime=runtime, threads=threads)
+
+
+def _run(source_text: str, give_up: float, stylizer: Stylizer, output: str | None, options: dict[str, Any]) -> None:
     from stylesdk.live import Look, open_sink, open_source, run_pipeline
-    from stylesdk.stylizer import Stylizer
 
-    with Stylizer(style, device=device, threads=threads) as stylizer:
-        look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
-        source = open_source(source_text, give_up=give_up)
-        with stop_on_signals() as stop:
-            sink = open_sink(output, source, look)
-            counts = run_pipeline(source, stylizer, sink, look=look, stop=stop)
-            interrupted = stop.is_set()
-        console.print(
-            f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "
-            f"on {stylizer.backend} -> {sink.name}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-        print_latency(stylizer.latency)
+    look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
+    source = open_source(source_text, give_up=give_up)
+    with stop_on_signals() as stop:
+        sink = open_sink(output, source, look)
+        counts = run_pipeline(source, stylizer, sink, look=look, stop=stop)
+        interrupted = stop.is_set()
+    console.print(
+        f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "
+        f"on {stylizer.backend} -> {sink.name}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    print_latency(stylizer.latency)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -157,13 +157,14 @@ def bench(
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames.")] = "640x480",
     frames: Annotated[int, typer.Option(min=10, help="Frames measured, after a tenth as warm-up.")] = 100,
     device: Device = "auto",
+    runtime: Runtime = None,
     threads: Threads = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:
     """Measure the latency of Stylizer.run, stage by stage."""
     from stylesdk.bench import run_bench
 
-    run_bench(models or ["starry_night"], parse_size(size), frames, device, threads, json, console)
+    run_bench(models or ["starry_night"], parse_size(size), frames, device, runtime, threads, json, console)
 
 
 @app.command()

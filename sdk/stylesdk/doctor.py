@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from stylesdk.backends import installed, runtime_for
 from stylesdk.errors import StyleSDKError
 from stylesdk.gpu.device import cuda_usable, driver_cuda_version
 from stylesdk.latency import machine_card
@@ -22,6 +22,7 @@ PACKAGES = {
     "opencv-python": ("frames, cameras, windows", ""),
     "onnxruntime": ("ONNX models on the CPU", "cpu"),
     "onnxruntime-gpu": ("ONNX models on NVIDIA GPUs", "gpu"),
+    "openvino": ("ONNX models on the CPU, fastest", "openvino"),
     "tensorrt": ("TensorRT plans", "tensorrt"),
     "tensorrt-rtx": ("TensorRT for RTX plans", "rtx"),
     "pycuda": ("TensorRT plans of both kinds", "rtx"),
@@ -38,14 +39,6 @@ _SAME_IMPORT = {
         "opencv-contrib-python-headless",
     ),
 }
-
-
-def installed(package: str) -> str:
-    """Version of a distribution, "" where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def conflicts() -> list[str]:
@@ -74,6 +67,7 @@ def run_doctor(console: Console, models: Sequence[Path]) -> int:
     for name, value in machine_card().items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(f"GPU: {_gpu()}", highlight=False, markup=False)
+    console.print(f"ONNX models run on {_chosen()}", highlight=False, markup=False)
     cameras = sorted(str(p) for p in Path("/dev").glob("video*"))
     console.print(f"cameras: {', '.join(cameras) or 'none seen'}", highlight=False)
     problems = conflicts() + _driver_problems() + _model_problems([*(s.path for s in styles()), *models])
@@ -82,6 +76,16 @@ def run_doctor(console: Console, models: Sequence[Path]) -> int:
     if not problems:
         console.print("A bundled style runs here, and nothing is in conflict.", style="green")
     return 1 if problems else 0
+
+
+def _chosen() -> str:
+    """The backend that a bundled style gets here, and why."""
+    _, reason = runtime_for("auto")
+    try:
+        with Stylizer() as stylizer:
+            return f"{stylizer.backend}: {reason}"
+    except StyleSDKError as error:
+        return f"nothing: {error}"
 
 
 def _gpu() -> str:

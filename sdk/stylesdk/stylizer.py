@@ -30,6 +30,7 @@ class Stylizer:
             without, that is the first.
         device: ``auto``, ``cpu`` or ``cuda``. A device that cannot be had is an error, never a silent CPU.
         threads: CPU threads, None for every usable core.
+        runtime: of ONNX files, ``onnxruntime`` or ``openvino``; None takes the fastest that is installed.
         backend: an open backend to use instead of opening ``model``, for tests and for runtimes of one's own;
             the Stylizer closes it.
 
@@ -49,10 +50,11 @@ class Stylizer:
         *,
         device: str = "auto",
         threads: int | None = None,
+        runtime: str | None = None,
         backend: Backend | None = None,
     ) -> None:
         file, mix = split_style(os.fspath(model))
-        opened = backend or open_backend(resolve(file), device, threads)
+        opened = backend or open_backend(resolve(file), device, threads, runtime)
         self._backend: Backend | None = opened
         self._name, self._manifest = opened.name, opened.manifest
         self._latency = Latency()

@@ -120,7 +120,7 @@ def test_bundled_style_keeps_any_size(size: tuple[int, int]) -> None:
 
     frame = render_frame(0, 100, (480, 640))[: size[0], : size[1]]
     with Stylizer("starry_night", device="cpu") as stylizer:
-        assert stylizer.backend.startswith("onnxruntime")
+        assert stylizer.backend.startswith("openvino")  # which the tests' extra brings, the fastest on a CPU
         out = stylizer.run(frame)
         assert out.shape == frame.shape and out.dtype == np.uint8
         np.testing.assert_array_equal(stylizer.run(frame, 0.0), frame)

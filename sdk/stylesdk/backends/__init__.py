@@ -5,11 +5,13 @@ A backend takes frames that ``frames.checked`` has passed, in a size that it dec
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-from stylesdk.errors import ModelFileError
+from stylesdk.errors import DeviceError, ModelFileError
 from stylesdk.frames import Frame
+from stylesdk.gpu.device import cuda_usable
 from stylesdk.manifest import Manifest
 from stylesdk.mix import Weights
 
@@ -33,17 +35,17 @@ class Backend(Protocol):
         """Free everything. Called exactly once; nothing is called after it."""
 
 
-def open_backend(path: Path, device: str, threads: int | None) -> Backend:
-    """Open a model file by its suffix: ``.onnx`` on onnxruntime, ``.plan`` and ``.engine`` on TensorRT.
+def open_backend(path: Path, device: str, threads: int | None, runtime: str | None = None) -> Backend:
+    """Open a model file: ``.onnx`` on ``runtime`` or the one that ``runtime_for`` names, plans on TensorRT.
 
     Runtimes are imported here and nowhere else, when they are needed.
     """
     suffix = path.suffix.lower()
     if suffix == ".onnx":
-        from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
-
-        return OnnxRuntimeBackend(path, device=device, threads=threads)
+        return _open_onnx(path, device, threads, runtime or runtime_for(device)[0])
     if suffix in (".plan", ".engine"):
+        if runtime not in (None, "tensorrt"):
+            raise DeviceError(f"runtime {runtime!r} for the plan {path}", expected="tensorrt")
         from stylesdk.backends.tensorrt import TensorRTBackend
 
         return TensorRTBackend(path, device=device)
@@ -52,3 +54,34 @@ def open_backend(path: Path, device: str, threads: int | None) -> Backend:
         expected="a bundled style's name, .onnx, .plan or .engine",
         do="`stylesdk styles` lists the bundled styles",
     )
+
+
+def _open_onnx(path: Path, device: str, threads: int | None, runtime: str) -> Backend:
+    if runtime == "openvino":
+        from stylesdk.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend(path, device=device, threads=threads)
+    if runtime == "onnxruntime":
+        from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(path, device=device, threads=threads)
+    raise DeviceError(f"runtime {runtime!r} for {path}", expected="onnxruntime or openvino")
+
+
+def runtime_for(device: str) -> tuple[str, str]:
+    """The runtime that ONNX files get on ``device``, and why."""
+    if device == "cuda":
+        return "onnxruntime", "CUDA was asked for"
+    if device == "auto" and installed("onnxruntime-gpu") and not cuda_usable():
+        return "onnxruntime", "onnxruntime-gpu is installed and a CUDA device is usable"
+    if installed("openvino"):
+        return "openvino", "OpenVINO is installed, and is the fastest on CPUs"
+    return "onnxruntime", "OpenVINO, faster on CPUs, is not installed: python -m pip install 'stylesdk[openvino]'"
+
+
+def installed(package: str) -> str:
+    """Version of a distribution, "" where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,103 @@
+"""OpenVINO: the fastest runtime on CPUs, int8 and, where the CPU has it, bf16."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
+from stylesdk.frames import Frame
+from stylesdk.latency import usable_cores
+from stylesdk.manifest import Manifest, read_model_file
+from stylesdk.mix import Weights, check_style_input
+from stylesdk.onnx_file import manifest_from_onnx
+
+_SIZES_KEPT = 4  # a size takes some tenths of a second to compile
+
+
+class OpenVINOBackend:
+    """One OpenVINO model on the CPU, compiled for each frame size when it first comes.
+
+    A fixed size runs much faster than a free one. Arithmetic is bf16 where the CPU computes in it, else fp32;
+    frames go in and out as they are, in 8 bits.
+
+    Args:
+        path: an ONNX file with a stylesdk manifest.
+        device: ``cpu`` or ``auto``; OpenVINO here is for CPUs.
+        threads: None for every usable core.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
+        data = read_model_file(path)
+        self.manifest: Manifest | None = manifest_from_onnx(data, str(path))
+        if device not in ("auto", "cpu"):
+            raise DeviceError(
+                f"device {device!r} with OpenVINO", expected="auto or cpu", do="use runtime='onnxruntime'"
+            )
+        ov = _import_openvino()
+        self._core: Any = ov.Core()
+        try:
+            self._model: Any = self._core.read_model(data)
+            shapes = {port.any_name: list(port.partial_shape) for port in self._model.inputs}
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{path}, which OpenVINO {ov.__version__} refuses: {error}", do="export it again with `stylesdk export`"
+            ) from error
+        style = shapes.get("style")
+        check_style_input(path, self.manifest, style and [d.get_length() if d.is_static else str(d) for d in style])
+        precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        self._options = {
+            "INFERENCE_NUM_THREADS": threads or usable_cores(),
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        version = ".".join(ov.__version__.split("-")[0].split(".")[:2])
+        self.name = f"openvino {version} (CPU, {'bf16' if precision == 'bf16' else 'fp32'})"
+
+    def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
+        feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
+        if style is not None:
+            feeds["style"] = style
+        try:
+            request = self._request(frame.shape)
+            request.infer(feeds, share_inputs=True)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"{self.name} failed on a frame of {frame.shape}: {error}",
+                expected="a styled frame",
+                do="try a larger frame, or runtime='onnxruntime'",
+            ) from error
+        # OpenVINO writes the next frame into the same memory.
+        styled: Frame = request.get_output_tensor().data[0].copy()
+        return styled
+
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        if shape in self._requests:
+            self._requests.move_to_end(shape)
+            return self._requests[shape]
+        model = self._model.clone()
+        model.reshape({"frame": [1, *shape]})
+        request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        self._requests[shape] = request
+        if len(self._requests) > _SIZES_KEPT:
+            self._requests.popitem(last=False)
+        return request
+
+    def close(self) -> None:
+        self._requests.clear()
+        self._model = self._core = None
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino", "running ONNX models with OpenVINO") from error
+    return openvino
