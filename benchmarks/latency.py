@@ -1,129 +1,177 @@
-"""Latency of a style beside the reference network of the field, in the same run.
+"""Latency of every style on every runtime, beside the reference network of the field, in the same run.
 
     python benchmarks/latency.py --json benchmarks/results/latency.json
+    python benchmarks/latency.py --untrained        # the family's sizes with random weights, before any is trained
 
-For each model: `Stylizer.run` host to host, stage by stage, and bare inference (the runtime's own call on a
-frame that lies ready). The reference is Johnson et al. 2016 (32-64-128 channels, five residual blocks,
-instance norm) with random weights, exported here into the same frame contract. Models take turns
-in rounds, one session alive at a time, so that a noisy machine is noisy for all of them.
+`Stylizer.run`, host to host, at 640x480, for: the fp32 file on onnxruntime, the int8 file on onnxruntime, and
+OpenVINO with the fp32 file (bf16 arithmetic where the CPU has it) and with the int8 file. The reference is Johnson
+et al. 2016 (32-64-128 channels, five residual blocks, instance norm) with random weights, fp32, onnxruntime,
+exported here into the same frame contract. Everything takes turns in rounds, one session alive at a time, so that a
+noisy machine is noisy for all. The nano int8 file also runs at 1920x1080 on OpenVINO.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
-import time
-from dataclasses import asdict
+from collections import defaultdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import onnxruntime
 import torch
 import typer
+from reports import Requirement, conclude, header
 from rich.console import Console
 from rich.table import Table
 
+from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.onnx_from_checkpoint import onnx_from_generator
+from styleexport.verify import Sample
 from stylesdk import Manifest, Stylizer
 from stylesdk.bench import bench_frame
 from stylesdk.cli import parse_size
 from stylesdk.frames import Frame
-from stylesdk.latency import STAGES, machine_card, percentiles
+from stylesdk.latency import STAGES, percentiles
 from stylesdk.styles import resolve
-from styletrainer.generators import Johnson
+from styletrainer.generators import Johnson, Realtime
+from styletrainer.generators.realtime import SIZES
 
 REFERENCE = "reference"
-Seconds = dict[str, list[float]]
+STYLE = "starry_night"
+FULL_HD = (1080, 1920)
+WARM_UP = 3
+# size -> times the reference: onnxruntime fp32, onnxruntime int8, the best of OpenVINO
+WANTED = {"nano": (30, 60, 90), "small": (15, 35, 50), "base": (8, 18, 25)}
 
 
-def write_reference(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Entry:
+    """One file on one runtime."""
+
+    model: str
+    precision: str  # of the file
+    runtime: str
+    path: Path
+    size: tuple[int, int]  # (height, width)
+
+    @property
+    def label(self) -> str:
+        """As the report and the table call it."""
+        tail = "" if self.size[0] != FULL_HD[0] else " 1920x1080"
+        return f"{self.model} {self.precision} {self.runtime}{tail}"
+
+
+def entries(models: dict[str, Path], folder: Path, size: tuple[int, int]) -> list[Entry]:
+    """Everything that is measured of fp32 files by name; int8 files are beside them, or made here."""
+    found = [Entry(REFERENCE, "fp32", "onnxruntime", _reference(folder), size)]
+    for name, path in models.items():
+        int8 = path.with_name(f"{path.stem}.int8.onnx")
+        if not int8.is_file():
+            int8 = folder / f"{name}.int8.onnx"
+            int8.write_bytes(int8_from_onnx(path.read_bytes(), name, [Sample(bench_frame(size))]))
+        for precision, file in (("fp32", path), ("int8", int8)):
+            found += [Entry(name, precision, runtime, file, size) for runtime in ("onnxruntime", "openvino")]
+        if _size_of(name) == "nano":
+            found.append(Entry(name, "int8", "openvino", int8, FULL_HD))
+    return found
+
+
+def _reference(folder: Path) -> Path:
     """The reference network in the frame contract, random weights: speed does not depend on them."""
     torch.manual_seed(0)
-    manifest = Manifest(name=REFERENCE, styles=(REFERENCE,), stride=4, precision="fp32", licence="Apache-2.0")
-    path = folder / "reference.onnx"
-    path.write_bytes(onnx_from_generator(Johnson(), manifest))
+    return _written(folder, REFERENCE, Johnson())
+
+
+def _written(folder: Path, name: str, generator: torch.nn.Module) -> Path:
+    manifest = Manifest(name=name, styles=(name,), stride=8, precision="fp32", licence="Apache-2.0")
+    path = folder / f"{name}.onnx"
+    path.write_bytes(onnx_from_generator(generator.eval(), manifest))
     return path
 
 
-def measure_round(path: Path, frame: Frame, frames: int, threads: int, seconds: Seconds) -> str:
+def _size_of(model: str) -> str:
+    return next((size for size in ("nano", "base") if size in model.split(".")), "small")
+
+
+def measure(entry: Entry, frame: Frame, frames: int, threads: int, seconds: dict[str, list[float]]) -> str:
     """Add one round of ``frames`` runs to ``seconds``, after warm-up; returns what ran it."""
-    with Stylizer(path, device="cpu", threads=threads) as stylizer:
-        for _ in range(3):
-            stylizer.run(frame)
-        for _ in range(frames):
+    with Stylizer(entry.path, device="cpu", threads=threads, runtime=entry.runtime) as stylizer:
+        for turn in range(WARM_UP + frames):
             stylizer.latency.clear()
             stylizer.run(frame)
-            for stage in STAGES:
-                seconds[stage].append(stylizer.latency[stage].p50 / 1e3)
-        backend = stylizer.backend
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feeds = {"frame": frame[None], "strength": torch.ones(1).numpy()}
-    for turn in range(frames + 3):
-        start = time.perf_counter()
-        session.run(["styled"], feeds)
-        if turn >= 3:
-            seconds["bare"].append(time.perf_counter() - start)
-    return backend
+            if turn >= WARM_UP:
+                for stage in STAGES:
+                    seconds[stage].append(stylizer.latency[stage].p50 / 1e3)
+        return stylizer.backend
+
+
+def requirements(times: dict[str, float], rates: dict[str, float]) -> list[Requirement]:
+    """What is asked of every size: times faster than the reference, frames a second at 1920x1080."""
+    lines = []
+    for model in dict.fromkeys(label.split()[0] for label in times if not label.startswith(REFERENCE)):
+        best = max(times[f"{model} {precision} openvino"] for precision in ("fp32", "int8"))
+        found = (times[f"{model} fp32 onnxruntime"], times[f"{model} int8 onnxruntime"], best)
+        names = ("onnxruntime fp32", "onnxruntime int8", "OpenVINO best")
+        for name, value, wanted in zip(names, found, WANTED[_size_of(model)], strict=True):
+            lines.append(Requirement(f"{model}: {name}, times the reference", value, float("inf"), wanted))
+    return lines + [Requirement(f"{label}: frames/s", rate, float("inf"), 30) for label, rate in rates.items()]
 
 
 def main(
-    styles: Annotated[list[str] | None, typer.Argument(help="Bundled styles or ONNX files.")] = None,
+    models: Annotated[list[str] | None, typer.Argument(help="Bundled styles or fp32 ONNX files.")] = None,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT")] = "640x480",
     threads: Annotated[int, typer.Option(min=1)] = 2,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     frames: Annotated[int, typer.Option(min=3, help="Frames a round; the reference runs a quarter.")] = 40,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Random weights of every size.")] = False,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
-    """Print p50, p90, p99 of every stage, and how many times faster than the reference each model is."""
+    """Print p50, p90, p99, and how many times faster than the reference everything is."""
     console = Console()
-    frame = bench_frame(parse_size(size))
-    models = styles or ["starry_night"]
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {REFERENCE: write_reference(Path(folder)), **{m: resolve(m) for m in models}}
-        seconds: dict[str, Seconds] = {m: {s: [] for s in (*STAGES, "bare")} for m in paths}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        names = models or [f"{STYLE}.nano", STYLE, f"{STYLE}.base"]
+        paths = {Path(name).stem if name.endswith(".onnx") else name: resolve(name) for name in names if not untrained}
+        if untrained:
+            paths = {f"untrained.{name}": _written(folder, f"untrained.{name}", Realtime(name)) for name in SIZES}  # type: ignore[arg-type]
+        found = entries(paths, folder, parse_size(size))
+        seconds: dict[str, dict[str, list[float]]] = {entry.label: defaultdict(list) for entry in found}
         backends: dict[str, str] = {}
         for _ in range(rounds):
-            for model, path in paths.items():
-                count = max(frames // 4, 3) if model == REFERENCE else frames
-                backends[model] = measure_round(path, frame, count, threads, seconds[model])
-    report = _report(seconds, backends, size, threads)
-    console.print(_table(report))
-    machine = report["machine"]
-    console.print(f"{size}, {threads} threads, {machine['processor']}, {machine['cores']} cores")
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            for entry in found:
+                count = max(frames // 4, 3) if entry.model == REFERENCE else frames
+                frame = bench_frame(entry.size)
+                backends[entry.label] = measure(entry, frame, count, threads, seconds[entry.label])
+    _report(console, seconds, backends, {"size": size, "threads": threads}, output)
 
 
-def _report(seconds: dict[str, Seconds], backends: dict[str, str], size: str, threads: int) -> dict[str, Any]:
-    models: dict[str, Any] = {}
-    for model, stages in seconds.items():
-        figures = {stage: asdict(percentiles(values)) for stage, values in stages.items()}
-        models[model] = {"backend": backends[model], "milliseconds": figures}
-    for entry in models.values():
-        for stage in ("total", "bare"):
-            reference = models[REFERENCE]["milliseconds"][stage]["p50"]
-            entry[f"times_faster_{stage}"] = reference / entry["milliseconds"][stage]["p50"]
-    return {
-        "command": "python benchmarks/latency.py",
-        "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": machine_card(),
-        "size": size,
-        "threads": threads,
-        "models": models,
+def _report(
+    console: Console,
+    seconds: dict[str, dict[str, list[float]]],
+    backends: dict[str, str],
+    settings: dict[str, Any],
+    output: Path | None,
+) -> None:
+    figures = {label: {s: asdict(percentiles(v)) for s, v in stages.items()} for label, stages in seconds.items()}
+    reference = next(iter(figures.values()))["total"]["p50"]
+    times, rates = {}, {}
+    table = Table("model, file, runtime", "ran on", "p50 ms", "p90 ms", "p99 ms", "times faster")
+    for label, stages in figures.items():
+        total = stages["total"]
+        if label.endswith("1920x1080"):
+            rates[label] = 1000 / total["p50"]
+            faster = f"{rates[label]:.0f} frames/s"
+        else:
+            times[label] = reference / total["p50"]
+            faster = f"{times[label]:.1f}"
+        table.add_row(label, backends[label], *(f"{total[p]:.2f}" for p in ("p50", "p90", "p99")), faster)
+    console.print(table)
+    report = header() | settings
+    report["models"] = {
+        label: {"backend": backends[label], "milliseconds": stages, "times_faster": times.get(label)}
+        for label, stages in figures.items()
     }
-
-
-def _table(report: dict[str, Any]) -> Table:
-    table = Table("model", "stage", "p50 ms", "p90 ms", "p99 ms", "times faster")
-    for model, entry in report["models"].items():
-        for stage, value in entry["milliseconds"].items():
-            figures = [f"{value[p]:.2f}" for p in ("p50", "p90", "p99")]
-            ratio = entry.get(f"times_faster_{stage}")
-            table.add_row(model, stage, *figures, f"{ratio:.1f}" if ratio else "")
-    return table
+    conclude(console, requirements(times, rates), report, output)
 
 
 if __name__ == "__main__":

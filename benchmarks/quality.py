@@ -1,110 +1,213 @@
-"""How a style looks, in figures: grid, border, fp16 against fp32; and a sheet to look at.
+"""How a style looks, in figures, and a sheet to look at.
 
-    python benchmarks/quality.py --photos DIR --json benchmarks/results/quality.json --sheet sheet.png
+    python benchmarks/quality.py starry_night --photos DIR --artworks DIR --reference starry_night=RUN \
+        --json benchmarks/results/quality.json --sheet sheet.png
+
+At the photo's own size, medians over photos:
 
 - grid: luma minus its Gaussian blur (sigma 3) is the detail; the mean of the detail over all cells of p x p pixels is a
-  pattern; its standard deviation over the detail's, worst of p = 2, 4, 8, median over photos. Photographs
-  have about 0.02, paintings 0.01.
-- border: standard deviation of the detail in the outer 16 pixels over that of the inside, median over photos, as a
-  multiple of the same figure of the photo: 1 is no frame.
-- fp16: largest and mean difference of the fp16 model, of 255.
+  pattern; its standard deviation over the detail's, worst of p = 2, 4, 8. Photographs have about 0.02,
+  paintings 0.01.
+- border: standard deviation of the detail in the outer 16 pixels over that of the inside, as a multiple of the same
+  figure of the photo: 1 is no frame.
+- edges: SSIM of the Sobel edge maps of the photo's and the styled luma.
+- fp16, int8: largest and mean difference of the model converted to fp16, of NAME.int8.onnx, to the fp32 file, of 255.
+
+At 256 pixels on the short side, with --artworks: loss, and loss over its optimum (see optimum.py), per photo.
 """
 
 from __future__ import annotations
 
-import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import typer
-from numpy.typing import NDArray
+from measures import border, edge_ssim, grid, noisy
+from model_files import Subject, reference_of, subjects_of
+from optimum import ARTWORK_SIDE, PHOTO_SIDE, Cache, Judge, Loss, Objective, tensor_from_bgr
+from pictures import Photo, one_of_a_kind, photos_from, sheet
+from reports import Requirement, conclude, header
 from rich.console import Console
+from rich.table import Table
 
 from styleexport.fp16_from_onnx import fp16_from_onnx
-from styleexport.verify import compare, run_frames
+from styleexport.verify import compare
 from stylesdk.frames import Frame
-from stylesdk.latency import machine_card
-from stylesdk.styles import resolve
-from styletrainer.data import list_photos
+from styletrainer.data import read_artwork, scaled
 
-Plane = NDArray[np.float32]
-PERIODS = (2, 4, 8)
-BORDER = 16
-
-
-def detail(frame: Frame) -> Plane:
-    """Luma of a BGR uint8 frame minus its Gaussian blur, float32 (H, W)."""
-    luma = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    return np.asarray(luma - cv2.GaussianBlur(luma, (0, 0), 3), dtype=np.float32)
+CACHE = Path(__file__).parent / "results" / "optimum.json"
+OPTIMUM_LIMITS = {"nano": 4.5, "small": 3.5, "base": 3.0}  # times the optimum, median over photos
+GRID_LIMIT, INT8_LIMIT, MULTI_LIMIT = 0.05, 2.0, 1.05
+BORDER_LIMITS = {"at_least": 0.8, "at_most": 1.25}
+Figures = dict[str, Any]
 
 
-def grid(frame: Frame) -> float:
-    """Share of the detail that repeats in every cell, worst of the periods."""
-    plane = detail(frame)
-    worst = 0.0
-    for period in PERIODS:
-        height, width = (side // period for side in plane.shape)
-        cells = plane[: height * period, : width * period].reshape(height, period, width, period)
-        worst = max(worst, float(cells.mean((0, 2)).std() / (plane.std() + 1e-6)))
-    return worst
+@dataclass(frozen=True)
+class Losses:
+    """Losses of styled photos against ``artworks``/STYLE.jpg, and the optima, what is known taken from the cache."""
+
+    photos: list[Photo]
+    artworks: Path
+    judge: Judge
+    cache: Cache
+    search: bool  # optima that are not known
+    console: Console
+
+    def figures(self, subject: Subject) -> Figures:
+        """Loss and its parts, medians; loss over the optimum by photo. Empty without the style's artwork."""
+        path = self.artworks / f"{subject.style}.jpg"
+        if not path.is_file():
+            return {}
+        artwork = np.ascontiguousarray(read_artwork(path, ARTWORK_SIDE, 1)[:, :, ::-1])
+        style = self.judge.style(artwork)
+        frames = [scaled(photo.frame, PHOTO_SIDE) for photo in self.photos]
+        losses, ratios = [], {}
+        for photo, frame, styled in zip(self.photos, frames, subject.run(frames), strict=True):
+            objective = self.judge.objective(frame, style)
+            losses.append(objective.loss(tensor_from_bgr(styled)))
+            best = self._optimum(objective, frame, artwork, f"{subject.style}, {photo.name}")
+            if best is not None:
+                ratios[photo.name] = losses[-1].total / best.total
+        return {"loss": _medians(losses), "over_optimum": _spread(ratios)}
+
+    def _optimum(self, objective: Objective, photo: Frame, artwork: Frame, what: str) -> Loss | None:
+        best = self.cache.get(photo, artwork)
+        if best is None and self.search:
+            start = time.perf_counter()
+            best = objective.optimum()
+            self.cache.put(photo, artwork, best, what)
+            self.console.print(f"optimum of {what}: {best.total:.3f}, {time.perf_counter() - start:.0f} s")
+        return best
 
 
-def border(frame: Frame) -> float:
-    """Detail of the outer pixels over that of the inside."""
-    plane = detail(frame)
-    inside = np.zeros(plane.shape, bool)
-    inside[BORDER:-BORDER, BORDER:-BORDER] = True
-    return float(plane[~inside].std() / (plane[inside].std() + 1e-6))
+def _medians(losses: list[Loss]) -> Figures:
+    return {part: float(np.median([getattr(x, part) for x in losses])) for part in ("total", "content", "style")}
 
 
-def sheet(photos: list[Frame], styled: list[Frame], columns: int = 3) -> Frame:
-    """Photo above its styled picture, ``columns`` a row, at full size."""
-    height, width = photos[0].shape[:2]
-    pairs = [
-        cv2.vconcat([cv2.resize(picture, (width, height)) for picture in pair])
-        for pair in zip(photos, styled, strict=True)
-    ]
-    pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % columns)
-    rows = [cv2.hconcat(pairs[i : i + columns]) for i in range(0, len(pairs), columns)]
-    return np.asarray(cv2.vconcat(rows), dtype=np.uint8)
+def _spread(ratios: dict[str, float]) -> Figures | None:
+    if not ratios:
+        return None
+    return {"median": float(np.median(list(ratios.values()))), "worst": max(ratios.values()), "photos": ratios}
+
+
+def appearance(photos: list[Frame], styled: list[Frame]) -> Figures:
+    """Grid, border and edges, medians over photos."""
+    pairs = list(zip(photos, styled, strict=True))
+    return {
+        "grid": float(np.median([grid(picture) for picture in styled])),
+        "border": float(np.median([border(picture) / border(photo) for photo, picture in pairs])),
+        "edges": float(np.median([edge_ssim(photo, picture) for photo, picture in pairs])),
+    }
+
+
+def precisions(subject: Subject, photos: list[Frame], styled: list[Frame], folder: Path) -> Figures:
+    """Largest and mean difference of the fp16 and int8 models to the fp32 one."""
+    if subject.reference or subject.manifest.precision != "fp32":
+        return {}
+    half = folder / f"{subject.path.stem}.fp16.onnx"
+    half.write_bytes(fp16_from_onnx(subject.path.read_bytes(), str(subject.path)))
+    files = {"fp16": half, "int8": subject.path.with_name(f"{subject.path.stem}.int8.onnx")}
+    differences = {
+        name: compare(styled, replace(subject, path=path).run(photos)) for name, path in files.items() if path.is_file()
+    }
+    return {name: {"max": found.max, "mean": found.mean} for name, found in differences.items()}
+
+
+def of_photos(photos: list[Frame]) -> Figures:
+    """What the figures are without any style: of the photos, of noise, of another photo of the same size."""
+    pairs = [(x, y) for i, x in enumerate(photos) for y in photos[:i] if x.shape == y.shape]
+    return {
+        "grid": float(np.median([grid(photo) for photo in photos])),
+        "edges_with_noise": float(np.median([edge_ssim(photo, noisy(photo, 0)) for photo in photos])),
+        "edges_of_another": float(np.median([edge_ssim(*pair) for pair in pairs])) if pairs else None,
+    }
+
+
+def requirements(models: Figures) -> list[Requirement]:
+    """What is asked of every style; the reference network only serves as a measure."""
+    lines = []
+    references = {x["style"]: x for x in models.values() if x["reference"]}
+    singles = {(x["style"], x["size"]): x for x in models.values() if not x["reference"] and not x["of_several"]}
+    for name, found in ((n, x) for n, x in models.items() if not x["reference"]):
+        lines.append(Requirement(f"{name}: grid", found["grid"], GRID_LIMIT))
+        lines.append(Requirement(f"{name}: border over the photo's", found["border"], **BORDER_LIMITS))
+        if "int8" in found:
+            lines.append(Requirement(f"{name}: int8 to fp32, mean of 255", found["int8"]["mean"], INT8_LIMIT))
+        if found.get("over_optimum"):
+            ratio = found["over_optimum"]["median"]
+            lines.append(Requirement(f"{name}: loss over its optimum", ratio, OPTIMUM_LIMITS[found["size"]]))
+        beside = references.get(found["style"])
+        if found["size"] == "small" and beside and "loss" in found:
+            lines.append(_loss_at_most(f"{name}: loss, at most the reference's", found, beside))
+        single = singles.get((found["style"], found["size"]))
+        if found["of_several"] and single and "loss" in found:
+            lines.append(_loss_at_most(f"{name}: loss, within 5 % of the single style's", found, single, MULTI_LIMIT))
+    return lines
+
+
+def _loss_at_most(what: str, found: Figures, beside: Figures, factor: float = 1.0) -> Requirement:
+    return Requirement(what, found["loss"]["total"], beside["loss"]["total"] * factor)
 
 
 def main(
-    photos: Annotated[Path, typer.Option(help="Folder of photographs, best ones that training never saw.")],
-    styles: Annotated[list[str] | None, typer.Argument(help="Bundled styles or ONNX files.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Photos, spread over the folder.")] = 20,
-    output: Annotated[Path | None, typer.Option("--json")] = None,
-    sheet_path: Annotated[Path | None, typer.Option("--sheet", help="PNG of photos and styled pictures.")] = None,
+    photos: Annotated[Path, typer.Option(help="Folder of photographs that training never saw.")],
+    models: Annotated[list[str] | None, typer.Argument(help="Bundled styles, ONNX files or run folders.")] = None,
+    artworks: Annotated[Path | None, typer.Option(help="Folder of STYLE.jpg: measure the loss, too.")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="STYLE=RUN or STYLE=FILE: reference network.")] = None,
+    vgg: Annotated[list[Path] | None, typer.Option(help="Perceptual weights, as in training.")] = None,
+    only_cached: Annotated[bool, typer.Option("--only-cached", help="Search no optimum that is not known.")] = False,
+    count: Annotated[int, typer.Option(min=1, help="Photos, spread over a folder without the held-out ones.")] = 20,
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    sheet_path: Annotated[Path | None, typer.Option("--sheet", help="PNG: a photo of every kind, every style.")] = None,
 ) -> None:
     """Print the figures of every style."""
-    paths = list_photos(photos)
-    frames: list[Frame] = [
-        np.asarray(picture, dtype=np.uint8)
-        for path in paths[:: max(len(paths) // count, 1)][:count]
-        if (picture := cv2.imread(str(path))) is not None
-    ]
-    report: dict[str, Any] = {"machine": machine_card(), "photos": len(frames), "styles": {}}
-    report["photo_grid"] = float(np.median([grid(frame) for frame in frames]))
     console = Console()
-    for style in styles or ["starry_night"]:
-        data = resolve(style).read_bytes()
-        styled = run_frames(data, [(frame, 1.0) for frame in frames])
-        half = run_frames(fp16_from_onnx(data, style), [(frame, 1.0) for frame in frames])
-        difference = compare(styled, half)
-        ratios = [border(s) / border(f) for s, f in zip(styled, frames, strict=True)]
-        report["styles"][style] = {
-            "grid": float(np.median([grid(frame) for frame in styled])),
-            "border": float(np.median(ratios)),
-            "fp16_max": difference.max,
-            "fp16_mean": difference.mean,
-        }
-        console.print(style, report["styles"][style])
-        if sheet_path:
-            cv2.imwrite(str(sheet_path), sheet(frames[:6], styled[:6]))
-    if output:
-        output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    pictures = photos_from(photos, count)
+    frames = [photo.frame for photo in pictures]
+    losses = artworks and Losses(pictures, artworks, Judge(vgg or []), Cache(CACHE), not only_cached, console)
+    report = header() | {"photos": [photo.name for photo in pictures], "of_photos": of_photos(frames), "models": {}}
+    columns: dict[str, list[Frame]] = {"photo": frames}
+    with tempfile.TemporaryDirectory() as folder:
+        for subject in _subjects(models or ["starry_night"], reference or [], Path(folder)):
+            styled = columns[subject.label] = subject.run(frames)
+            found = subject.card() | appearance(frames, styled) | precisions(subject, frames, styled, Path(folder))
+            report["models"][subject.label] = found | (losses.figures(subject) if losses else {})
+    console.print(_table(report["models"]))
+    conclude(console, requirements(report["models"]), report, output)
+    if sheet_path:
+        rows = one_of_a_kind(pictures)
+        cv2.imwrite(str(sheet_path), sheet({title: [column[i] for i in rows] for title, column in columns.items()}))
+
+
+def _subjects(models: list[str], references: list[str], folder: Path) -> Iterator[Subject]:
+    for model in models:
+        yield from subjects_of(model, folder)
+    for text in references:
+        style, _, model = text.partition("=")
+        yield replace(reference_of(model, folder), style=style)
+
+
+def _table(models: Figures) -> Table:
+    rows = ("grid", "border", "edges", "fp16 mean", "int8 mean", "loss total", "loss content", "loss style")
+    table = Table("figure", *models)
+    table.add_row("images seen", *(f"{found['images']:,}" if found["images"] else "" for found in models.values()))
+    for row in (*rows, "over_optimum median", "over_optimum worst"):
+        table.add_row(row.replace("_", " "), *(_text(found, row.split()) for found in models.values()))
+    return table
+
+
+def _text(figures: Figures, keys: list[str]) -> str:
+    """The figure behind these keys, empty where it was not measured."""
+    value: Any = figures
+    for key in keys:
+        value = (value or {}).get(key)
+    return "" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def test_importing_the_sdk_imports_no_runtime() -> None:
 
 def test_missing_extras_name_the_pip_line() -> None:
     for package, extra, code in (
-        ("onnxruntime", "cpu", "stylesdk.Stylizer('starry_night')"),
+        ("onnxruntime", "cpu", "stylesdk.Stylizer('starry_night', runtime='onnxruntime')"),
+        ("openvino", "openvino", "stylesdk.Stylizer('starry_night', runtime='openvino')"),
         ("av", "live", "from stylesdk.live import open_source; list(open_source('x.mp4'))"),
     ):
         body = (

@@ -1,0 +1,81 @@
+"""The README's pictures: every style on public-domain photos that come inside scikit-image and matplotlib.
+
+    python benchmarks/contact_sheet.py docs/pictures/styles.jpg STYLE...
+    python benchmarks/contact_sheet.py docs/pictures/reference.jpg starry_night RUN --crop 320
+
+A style is a bundled name, MODEL:STYLE, an ONNX file, or a run folder. At 100 % with --crop, else scaled to a width.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import matplotlib.cbook
+import numpy as np
+import skimage.data
+import typer
+from model_files import Subject, subjects_of
+
+from stylesdk.frames import Frame
+
+SIDE = 480  # pixels, short side of the photos: a webcam's
+
+
+def photos() -> dict[str, Frame]:
+    """Name -> BGR photo: two portraits, a machine in a garage, a cup on a table, a night landscape."""
+    hopper = cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    assert hopper is not None
+    rgb = {
+        "astronaut": skimage.data.astronaut(),
+        "hopper": hopper[:, :, ::-1],
+        "motorcycle": skimage.data.stereo_motorcycle()[0],
+        "coffee": skimage.data.coffee(),
+        "rocket": skimage.data.rocket(),
+    }
+    return {name: _webcam_sized(np.ascontiguousarray(picture[:, :, ::-1])) for name, picture in rgb.items()}
+
+
+def _webcam_sized(picture: Frame) -> Frame:
+    """Scaled to a short side of ``SIDE`` pixels, cut to 4:3 around the middle, upper part of a portrait."""
+    scale = SIDE / min(picture.shape[:2])
+    resized = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
+    height, width = min(resized.shape[0], SIDE), min(resized.shape[1], SIDE * 4 // 3)
+    left = (resized.shape[1] - width) // 2
+    return np.ascontiguousarray(resized[:height, left : left + width])
+
+
+def _cell(picture: Frame, crop: int | None, width: int) -> Frame:
+    if crop:  # at 100 %, a little above the middle, where faces are
+        y, x = max((picture.shape[0] - crop) // 3, 0), (picture.shape[1] - crop) // 2
+        return picture[y : y + crop, x : x + crop]
+    middle = (picture.shape[1] - SIDE) // 2
+    square = picture[:SIDE, middle : middle + SIDE]
+    return np.asarray(cv2.resize(square, (width, width), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def main(
+    output: Annotated[Path, typer.Argument(help="JPEG or PNG to write.")],
+    styles: Annotated[list[str], typer.Argument(help="Columns: bundled styles, ONNX files, run folders.")],
+    crop: Annotated[int | None, typer.Option(help="Side of a crop at 100 %, in pixels.")] = None,
+    width: Annotated[int, typer.Option(help="Width of a picture without --crop, in pixels.")] = 200,
+    rows: Annotated[list[str] | None, typer.Option("--photo", help="Photos to show; all by default.")] = None,
+) -> None:
+    """Write the sheet: a row a photo, the photo first, then every style."""
+    pictures = {name: picture for name, picture in photos().items() if not rows or name in rows}
+    columns = [list(pictures.values())]
+    with tempfile.TemporaryDirectory() as folder:
+        subjects: list[Subject] = [subject for style in styles for subject in subjects_of(style, Path(folder))]
+        columns += [subject.run(columns[0]) for subject in subjects]
+    lines = [cv2.hconcat([_cell(column[i], crop, width) for column in columns]) for i in range(len(pictures))]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if output.suffix in (".jpg", ".jpeg") else []
+    if not cv2.imwrite(str(output), cv2.vconcat(lines), options):
+        raise typer.BadParameter(f"got: {output}; expected: a path that can be written, .jpg or .png")
+
+
+if __name__ == "__main__":
+    typer.run(main)

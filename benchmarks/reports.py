@@ -1,0 +1,61 @@
+"""What every report holds: the command, the date, the machine; and requirements, met or missed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from stylesdk.latency import machine_card
+from styletrainer.checkpoint import write_atomically
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A figure and the range that it has to lie in."""
+
+    what: str
+    found: float
+    at_most: float
+    at_least: float = 0.0
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure lies in its range."""
+        return self.at_least <= self.found <= self.at_most
+
+    def __str__(self) -> str:
+        least = f"at least {self.at_least:.3g}, " if self.at_least else ""
+        return f"{'met   ' if self.met else 'missed'} {self.what}: {self.found:.3g}, {least}at most {self.at_most:.3g}"
+
+
+def header() -> dict[str, Any]:
+    """Command, date and machine of this measurement."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine_card(),
+    }
+
+
+def conclude(console: Console, requirements: Sequence[Requirement], report: dict[str, Any], path: Path | None) -> None:
+    """Print the requirements, add them to the report, and write it."""
+    for requirement in requirements:
+        console.print(str(requirement), style="green" if requirement.met else "red", highlight=False)
+    report["requirements"] = [vars(requirement) | {"met": requirement.met} for requirement in requirements]
+    if path:
+        write_json(path, report)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON in a way that an interruption leaves the file of before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(values, indent=2) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,133 @@
+"""The two scripts from end to end on the bundled style, and what they ask of figures."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import quality
+import temporal
+import typer
+from pictures import Photo, held_out_kinds, one_of_a_kind, photos_from, sheet
+from reports import Requirement
+from textures import texture
+
+from stylesdk.live.sources import SourceFrame
+from stylesdk.live.video import VideoSink
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two photos, one of them upright, and STYLE.jpg."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, (height, width) in {"a": (64, 96), "b": (96, 64)}.items():
+        cv2.imwrite(str(folder / f"{name}.png"), texture(height, width))
+    cv2.imwrite(str(tmp_path / "starry_night.jpg"), texture(64, 64, seed=2))
+    return folder
+
+
+def make_clip(path: Path, frames: list[np.ndarray]) -> Path:
+    sink = VideoSink(path, None, Fraction(25))
+    for image in frames:
+        sink.write(image, SourceFrame(image, "", None, None, None))
+    sink.close()
+    return path
+
+
+def test_quality(photos: Path, thin_vgg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "CACHE", tmp_path / "optimum.json")
+    monkeypatch.setattr(quality, "PHOTO_SIDE", 32)
+    monkeypatch.setattr(quality, "ARTWORK_SIDE", 32)
+    output, picture = tmp_path / "new" / "quality.json", tmp_path / "sheet.png"
+    common: dict[str, Any] = {"photos": photos, "artworks": tmp_path, "vgg": [thin_vgg], "output": output}
+    quality.main(reference=["starry_night=starry_night"], sheet_path=picture, **common)
+    first = json.loads(output.read_text(encoding="utf-8"))
+    found = first["models"]["starry_night"]
+    assert first["photos"] == ["a", "b"]
+    assert found["over_optimum"]["photos"].keys() == {"a", "b"}
+    assert {name: entry["reference"] for name, entry in first["models"].items()} == {
+        "starry_night": False,
+        "starry_night (reference)": True,
+    }
+    assert 1 <= found["over_optimum"]["median"] <= found["over_optimum"]["worst"]
+    assert cv2.imread(str(picture)).shape[1] == 3 * (96 + 4), "photo, style, reference, as wide as the widest"
+    cached = (tmp_path / "optimum.json").read_bytes()
+    quality.main(only_cached=True, **common)
+    assert json.loads(output.read_text())["models"]["starry_night"]["over_optimum"] == found["over_optimum"]
+    assert (tmp_path / "optimum.json").read_bytes() == cached
+
+
+def test_quality_without_artworks_needs_no_perceptual_weights(photos: Path, tmp_path: Path) -> None:
+    quality.main(photos=photos, output=tmp_path / "quality.json")
+    found = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["models"]["starry_night"]
+    assert "loss" not in found and found["fp16"]["mean"] < 1
+
+
+def figures(**changed: Any) -> dict[str, Any]:
+    found = {"style": "wave", "size": "small", "reference": False, "of_several": False, "grid": 0.03, "border": 1.0}
+    return found | {"loss": {"total": 1.0}, "over_optimum": {"median": 3.2}} | changed
+
+
+def test_requirements_of_quality() -> None:
+    models = {
+        "wave": figures(int8={"mean": 2.5}),
+        "wave.base": figures(size="base"),
+        "gallery:wave": figures(of_several=True, loss={"total": 1.06}),
+        "johnson": figures(reference=True, loss={"total": 1.05}, grid=0.3),
+    }
+    met = {line.what: line.met for line in quality.requirements(models)}
+    assert [what for what, good in met.items() if not good] == [
+        "wave: int8 to fp32, mean of 255",
+        "wave.base: loss over its optimum",  # 3.2 is enough for small only
+        "gallery:wave: loss, at most the reference's",
+        "gallery:wave: loss, within 5 % of the single style's",
+    ]
+    assert not any(what.startswith("johnson") for what in met)
+
+
+def test_a_requirement_has_two_sides() -> None:
+    assert [Requirement("", found, 1.25, 0.8).met for found in (0.7, 0.8, 1.25, 1.3)] == [False, True, True, False]
+    assert str(Requirement("border", 0.7, 1.25, 0.8)) == "missed border: 0.7, at least 0.8, at most 1.25"
+
+
+def test_temporal(moving: list[np.ndarray], tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "wall.mp4", moving)
+    temporal.main(["starry_night"], [clip], reference="starry_night", output=tmp_path / "t.json")
+    report = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    wall = report["clips"]["wall"]
+    assert (wall["frames"], wall["size"], wall["cuts"]) == (12, "128x96", 0)
+    style, reference = wall["models"].values()
+    assert style == reference and style.keys() == {"short", "long", "noise"}
+    assert all(value > 0 for value in style.values())
+    assert [line["found"] for line in report["requirements"]] == [style["short"], 1]
+
+
+def test_temporal_refuses_a_clip_that_says_nothing(moving: list[np.ndarray], tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "short.mp4", moving[:4])
+    with pytest.raises(typer.BadParameter, match="4 frames"):
+        temporal.main(["starry_night"], [clip])
+
+
+def test_wide_clips_are_made_narrower(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "wide.mp4", [texture(90, 1280)] * 2)
+    assert [frame.shape for frame in temporal.read_clip(clip, 1)] == [(45, 640, 3)]
+
+
+def test_held_out_photos(tmp_path: Path, shared: Path) -> None:
+    kinds = held_out_kinds()
+    found = photos_from(shared / "assets/photos", 3)
+    assert [photo.name for photo in found] == list(kinds) and len(kinds) == 12
+    assert [found[index].kind for index in one_of_a_kind(found)] == list(dict.fromkeys(kinds.values()))
+
+
+def test_rows_of_a_sheet_are_one_of_a_kind() -> None:
+    frame = np.zeros((4, 6, 3), np.uint8)
+    photos = [Photo("1", "text", frame), Photo("2", "text", frame), Photo("3", "street", frame), Photo("4", "", frame)]
+    assert one_of_a_kind(photos) == [0, 2, 3]
+    assert sheet({"photo": [frame] * 3, "styled": [frame] * 3}).shape == (24 + 3 * 8, 2 * 10, 3)
