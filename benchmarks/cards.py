@@ -99,7 +99,8 @@ def command(manifest: Manifest) -> str:
     words += ["--start", f"runs/{training['start']}"] if training.get("start") else []
     words += ["--generator", training["generator"]] if training["generator"] != "realtime" else []
     words += ["--size", training["generator_options"]["size"]] if training["generator_options"] else []
-    words += ["--stage", stage, "--minutes", f"{minutes:g}"]
+    words += ["--stage", stage, *(["--minutes", f"{minutes:g}"] if minutes else ["--steps", str(steps)])]
+    words += ["--seed", str(training["seed"])] if training["seed"] else []
     usual = vars(TrainConfig((), "", "")) | settings_from_toml(STAGES / f"{stage}.toml")
     other = {k: v for k, v in training.items() if k not in PLACES | COMMAND and k in usual and v != usual[k]}
     other.pop("precision", None)  # auto finds it
@@ -157,26 +158,17 @@ def card(name: str, files: list[Style]) -> str:
             if not table:
                 table = ["| model | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
             table.append(f"| {style if len(several) > 1 else file.name} | " + " | ".join(found.values()) + " |")
-    sources = [f"`{_shortened(results(report)['command'])}`" for report in ("quality", "temporal") if results(report)]
+    sources = [f"`{results(report)['command']}`" for report in ("quality", "temporal") if results(report)]
     table += ["", *sources]
     lines = [row for file in fp32 for row in latencies(file.name)] if len(several) == 1 else []
     if lines:
         measured = "" if name == "starry_night" else ", measured on starry_night, whose networks have the same shapes"
-        table += ["", f"Latency at 640x480, 2 threads{measured} (`{_shortened(results('latency')['command'])}`):", ""]
+        table += ["", f"Latency at 640x480, 2 threads{measured} (`{results('latency')['command']}`):", ""]
         table += ["| file, runtime | ran on | p50 | p99 | times the reference |", "|---|---|---|---|---|", *lines]
     commands = "```sh\n" + "\n".join(command(file.manifest) for file in fp32) + "\n```"
     texts = {"files": rows, "figures": table}
     joined = {key: "\n".join(lines) for key, lines in texts.items()}
     return CARD.format(name=name, subject=subject, distill=DISTILL[len(several) > 1], commands=commands, **joined)
-
-
-def _shortened(command_line: str) -> str:
-    """A command without the folders of the machine that ran it."""
-    words = []
-    for word in shlex.split(command_line):
-        key, equals, value = word.rpartition("=")
-        words.append(key + equals + (Path(value).name if value.startswith("/") else value))
-    return " ".join(words)
 
 
 def main() -> None:

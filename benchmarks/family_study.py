@@ -33,6 +33,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 FRAMES, WARM_UP = 40, 5
+SHIPPED = tuple(SIZES)
 # channels at 1/4, channels at 1/8, convolutions at 1/8, convolutions at 1/4 after them
 CANDIDATES = {
     **SIZES,
@@ -70,7 +71,7 @@ def plot(path: Path, rows: dict[str, dict[str, Any]]) -> None:
     """Latency across, distance to the teacher up."""
     figure, axes = plt.subplots(figsize=(7, 4.5))
     for name, row in rows.items():
-        axes.scatter(row["milliseconds"], row["distance"], color="C3" if name in SIZES else "C0")
+        axes.scatter(row["milliseconds"], row["distance"], color="C3" if name in SHIPPED else "C0")
         axes.annotate(name, (row["milliseconds"], row["distance"]), textcoords="offset points", xytext=(6, 4))
     axes.set_xlabel("ms, 640x480, onnxruntime fp32, 2 threads")
     axes.set_ylabel("distance to the teacher's pictures")

@@ -56,7 +56,7 @@ def edge_ssim(photo: Frame, styled: Frame) -> float:
     return float(
         structural_similarity(
             edges(photo), edges(styled), data_range=STEEPEST, gaussian_weights=True, use_sample_covariance=False
-        )  # type: ignore[no-untyped-call]
+        )
     )
 
 

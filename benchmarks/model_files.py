@@ -49,7 +49,8 @@ class Subject:
 
     def open(self) -> Stylizer:
         """The model, set to this style."""
-        return Stylizer(f"{self.path}:{self.style}", device="cpu", runtime="onnxruntime")
+        model = f"{self.path}:{self.style}" if len(self.manifest.styles) > 1 else self.path
+        return Stylizer(model, device="cpu", runtime="onnxruntime")
 
     def run(self, frames: list[Frame]) -> list[Frame]:
         """Style BGR frames."""
@@ -70,18 +71,19 @@ def subjects_of(model: str, folder: Path) -> list[Subject]:
     return [Subject(f"{path.stem}:{style}" if several else path.stem, path, style, manifest) for style in styles]
 
 
-def reference_of(model: str, folder: Path) -> Subject:
-    """The reference network of one style, under a label that no other model has."""
+def reference_of(text: str, folder: Path) -> Subject:
+    """The reference network of one style, ``STYLE=MODEL``, under a label that no other model has."""
+    style, _, model = text.rpartition("=")
     subject = subjects_of(model, folder)[0]
-    return replace(subject, label=f"{subject.label} (reference)", reference=True)
+    return replace(subject, label=f"{subject.label} (reference)", style=style or subject.style, reference=True)
 
 
 def _exported(run: Path, folder: Path) -> Path:
     generator, config = generator_from_run(run)
-    style, stride = Path(config.artworks[0]).stem, int(generator.stride)  # type: ignore[arg-type]
+    styles, stride = config.styles or (Path(config.artworks[0]).stem,), int(generator.stride)  # type: ignore[arg-type]
     last = (run / STATS).read_text(encoding="utf-8").splitlines()[-1]
     training: dict[str, Any] = {"generator": config.generator, "batch": config.batch, "result": json.loads(last)}
     path = folder / f"{run.name}.onnx"
-    manifest = Manifest(run.name, (style,), stride, "fp32", "Apache-2.0", training=training)
+    manifest = Manifest(run.name, styles, stride, "fp32", "Apache-2.0", training=training)
     path.write_bytes(onnx_from_generator(generator, manifest))
     return path

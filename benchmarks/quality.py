@@ -189,8 +189,7 @@ def _subjects(models: list[str], references: list[str], folder: Path) -> Iterato
     for model in models:
         yield from subjects_of(model, folder)
     for text in references:
-        style, _, model = text.partition("=")
-        yield replace(reference_of(model, folder), style=style)
+        yield reference_of(text, folder)
 
 
 def _table(models: Figures) -> Table:

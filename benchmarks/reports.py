@@ -23,26 +23,37 @@ class Requirement:
 
     what: str
     found: float
-    at_most: float
+    at_most: float | None = None
     at_least: float = 0.0
 
     @property
     def met(self) -> bool:
         """Whether the figure lies in its range."""
-        return self.at_least <= self.found <= self.at_most
+        return self.at_least <= self.found and (self.at_most is None or self.found <= self.at_most)
 
     def __str__(self) -> str:
-        least = f"at least {self.at_least:.3g}, " if self.at_least else ""
-        return f"{'met   ' if self.met else 'missed'} {self.what}: {self.found:.3g}, {least}at most {self.at_most:.3g}"
+        limits = [f"at least {self.at_least:.3g}"] if self.at_least else []
+        limits += [f"at most {self.at_most:.3g}"] if self.at_most is not None else []
+        return f"{'met   ' if self.met else 'missed'} {self.what}: {self.found:.3g}, {', '.join(limits)}"
 
 
 def header() -> dict[str, Any]:
     """Command, date and machine of this measurement."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line(sys.argv),
         "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine_card(),
     }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command without the folders of the machine that ran it: the last part of every path outside is kept."""
+    shown = []
+    for word in words:
+        key, equals, value = word.rpartition("=")
+        outside = Path(value).is_absolute() or value.startswith("..")
+        shown.append(key + equals + (Path(value).name if outside else value))
+    return shlex.join(["python", "benchmarks/" + Path(shown[0]).name, *shown[1:]])
 
 
 def conclude(console: Console, requirements: Sequence[Requirement], report: dict[str, Any], path: Path | None) -> None:
@@ -57,5 +68,5 @@ def conclude(console: Console, requirements: Sequence[Requirement], report: dict
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write JSON in a way that an interruption leaves the file of before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(values, indent=2) + "\n"
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -84,11 +84,12 @@ def measure_clip(clip: Path, frames: int, subjects: list[Subject]) -> dict[str, 
 def requirements(report: dict[str, Any]) -> list[Requirement]:
     """What is asked of every style, on its worst clip."""
     clips = [clip["models"] for clip in report["clips"].values()]
-    reference = report["reference"]
+    references = report["references"]
     lines = []
-    for model in (model for model in clips[0] if model != reference):
+    for model in (model for model in clips[0] if model not in references.values()):
         worst = max(clip[model]["short"] for clip in clips)
         lines.append(Requirement(f"{model}: short over the source's", worst, SHORT_LIMIT))
+        reference = references.get(report["styles"][model])
         if reference:
             worst = max(clip[model]["short"] / clip[reference]["short"] for clip in clips)
             lines.append(Requirement(f"{model}: short over the reference's", worst, REFERENCE_LIMIT))
@@ -98,7 +99,7 @@ def requirements(report: dict[str, Any]) -> list[Requirement]:
 def main(
     models: Annotated[list[str], typer.Argument(help="Bundled styles, ONNX files or run folders.")],
     clip: Annotated[list[Path], typer.Option(help="Video file; may be given several times.")],
-    reference: Annotated[str | None, typer.Option(help="Run folder or ONNX file of the reference network.")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="STYLE=RUN or STYLE=FILE: reference network.")] = None,
     frames: Annotated[int, typer.Option(min=7, help="Frames of every clip, from its start.")] = 60,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
@@ -106,9 +107,11 @@ def main(
     console = Console()
     report = header()
     with tempfile.TemporaryDirectory() as folder:
-        beside = [reference_of(reference, Path(folder))] if reference else []
-        subjects = [subject for model in models for subject in subjects_of(model, Path(folder))] + beside
-        report["reference"] = beside[0].label if beside else None
+        subjects = [subject for model in models for subject in subjects_of(model, Path(folder))]
+        beside = [reference_of(text, Path(folder)) for text in reference or []]
+        report["styles"] = {subject.label: subject.style for subject in subjects}
+        report["references"] = {subject.style: subject.label for subject in beside}
+        subjects += beside
         report["clips"] = {path.stem: measure_clip(path, frames, subjects) for path in clip}
     console.print(_table(report))
     conclude(console, requirements(report), report, output)

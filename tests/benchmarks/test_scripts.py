@@ -98,7 +98,7 @@ def test_a_requirement_has_two_sides() -> None:
 
 def test_temporal(moving: list[np.ndarray], tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "wall.mp4", moving)
-    temporal.main(["starry_night"], [clip], reference="starry_night", output=tmp_path / "t.json")
+    temporal.main(["starry_night"], [clip], reference=["starry_night=starry_night"], output=tmp_path / "t.json")
     report = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
     wall = report["clips"]["wall"]
     assert (wall["frames"], wall["size"], wall["cuts"]) == (12, "128x96", 0)

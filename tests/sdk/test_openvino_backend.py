@@ -22,7 +22,10 @@ MEAN, LARGEST = 1.5, 24
 def test_equals_onnxruntime_within_what_bf16_holds(size: tuple[int, int]) -> None:
     frame = bench_frame((480, 640))[: size[0], : size[1]]
     before = frame.copy()
-    with Stylizer("starry_night", runtime="onnxruntime") as wanted, Stylizer("starry_night", runtime="openvino") as found:
+    with (
+        Stylizer("starry_night", runtime="onnxruntime") as wanted,
+        Stylizer("starry_night", runtime="openvino") as found,
+    ):
         assert found.backend.startswith("openvino") and "CPU" in found.backend
         for strength in (1.0, 0.4):
             difference = np.abs(wanted.run(frame, strength).astype(int) - found.run(frame, strength))
@@ -69,7 +72,7 @@ def test_damaged_file_is_refused_before_openvino_sees_it(tmp_path: Path, monkeyp
     data[len(data) // 2] ^= 1
     (tmp_path / "bad.onnx").write_bytes(data)
     monkeypatch.setitem(sys.modules, "openvino", None)  # importing it would fail with another error
-    with pytest.raises(ModelFileError, match="damaged|SHA-256"):
+    with pytest.raises(ModelFileError, match=r"damaged|SHA-256"):
         Stylizer(tmp_path / "bad.onnx", runtime="openvino")
 
 
@@ -80,7 +83,7 @@ def test_a_graph_that_openvino_cannot_read(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("unknown operator")
 
     monkeypatch.setattr(openvino.Core, "read_model", refuse)
-    with pytest.raises(ModelFileError, match="OpenVINO(.|\n)*unknown operator"):
+    with pytest.raises(ModelFileError, match=r"OpenVINO(.|\n)*unknown operator"):
         Stylizer("starry_night", runtime="openvino")
 
 
@@ -93,7 +96,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cuda_and_unknown_runtimes_are_refused() -> None:
     with pytest.raises(DeviceError, match="OpenVINO"):
         Stylizer("starry_night", runtime="openvino", device="cuda")
-    with pytest.raises(DeviceError, match="runtime 'tvm'(.|\n)*onnxruntime or openvino"):
+    with pytest.raises(DeviceError, match=r"runtime 'tvm'(.|\n)*onnxruntime or openvino"):
         Stylizer("starry_night", runtime="tvm")
     with pytest.raises(DeviceError, match="expected: tensorrt"):
         Stylizer("some.plan", runtime="openvino")

@@ -26,7 +26,7 @@ def generator() -> torch.nn.Module:
     network = build_generator("realtime", {"size": "nano"}).eval()
     with torch.no_grad():
         for conv in network.trunk:  # type: ignore[union-attr]
-            conv.gain.mul_(2)
+            conv.affine[:, 0].mul_(2)
     return network
 
 

@@ -35,6 +35,7 @@ def test_every_problem_is_named_at_once(settings: Settings) -> None:
         ({"styles": ["a", "b"], "generator": "johnson", "generator_options": {}}, "generator: got johnson"),
         ({"pictures": ["t", "u"]}, "pictures: got 2 folders, expected 1"),
         ({"new_style_only": True}, "new_style_only: expected `styles`"),
+        ({"content_weight": 0, "style_weight": 0, "adversarial_weight": 0}, "pictures: got none"),
     ],
 )
 def test_styles_that_do_not_fit(settings: Settings, changes: Settings, message: str) -> None:
@@ -77,10 +78,36 @@ def test_stages_are_settings_that_can_be_overridden(stage: str, settings: Settin
     from styletrainer.cli import STAGES, app
 
     given = ["a.jpg", "--photos", "p", "-o", str(tmp_path / "r"), "--dry-run", "--stage", stage, "--batch", "7"]
+    given += ["--pictures", "q"] if stage == "distill" else []
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)
     assert found == found | settings_from_toml(STAGES / f"{stage}.toml") | {"batch": 7}
+
+
+def test_several_styles_and_one_more_on_the_command_line(settings: Settings, tmp_path: Path) -> None:
+    from styletrainer.cli import app
+
+    def resolved(*line: str) -> dict[str, object]:
+        given = [*line, "--photos", "p", "-o", str(tmp_path / "r"), "--dry-run"]
+        result = CliRunner().invoke(app, given, catch_exceptions=False)
+        found: dict[str, object] = json.loads(result.output)
+        return found
+
+    assert resolved("a.jpg", "b.jpg", "--many")["styles"] == ["a", "b"]
+    before = config_from_dict(
+        settings | {"styles": ["a", "b"], "artworks": ["a.jpg", "b.jpg"], "generator_options": {"size": "base"}}, "test"
+    )
+    (tmp_path / "before").mkdir()
+    before.save(tmp_path / "before/config.json")
+    found = resolved("new.jpg", "--add-to", str(tmp_path / "before"))
+    assert (found["styles"], found["new_style_only"]) == (["a", "b", "new"], True)
+    assert found["generator_options"] == {"size": "base"}
+    with pytest.raises(TrainError, match="--add-to alone"):
+        resolved("new.jpg", "--add-to", str(tmp_path / "before"), "--size", "nano")
+    config_from_dict(settings, "test").save(tmp_path / "before/config.json")
+    with pytest.raises(TrainError, match="a run of one style"):
+        resolved("new.jpg", "--add-to", str(tmp_path / "before"))
 
 
 def crops(settings: Settings, seed: int = 0) -> Crops:

@@ -95,6 +95,8 @@ def train(
     }
     values |= {name: value for name, value in given.items() if value is not None}
     if add_to:
+        if many or start or size or generator:
+            raise TrainError("got: --add-to with --many, --start, --size or --generator; expected: --add-to alone.")
         values |= _added(add_to, artworks)
     for item in settings or []:
         values |= _setting(item)

@@ -109,6 +109,8 @@ class TrainConfig:
         if not self.artworks:
             found.append("artworks: got none, expected at least one picture")
         found += self._wrong_styles()
+        if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
+            found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
         if self.generator in GENERATORS:
             try:
                 with torch.device("meta"):  # without memory: only to see that the options fit
@@ -157,7 +159,7 @@ class TrainConfig:
 
 
 # What a resumed run may change: how long it runs and what it shows; and where the same files lie.
-FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "photos", "vgg"}
+FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "compile", "photos", "vgg"}
 SAME_NAME = {"artworks", "pictures", "start"}
 
 

@@ -105,7 +105,8 @@ def pictures_of(photos: Sequence[Path], folder: Path, of: Path) -> list[Path]:
     if missing := [name for name in names if name not in found]:
         raise TrainError(
             f"got: {folder}, which lacks pictures of {len(missing)} of {len(photos)} photos, first {missing[0]}; "
-            "expected: one of every photo.\nDo this: stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
+            "expected: one of every photo, in a folder like theirs.\n"
+            "Do this: put all photos into one folder, then stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
         )
     return [found[name] for name in names]
 
@@ -154,7 +155,12 @@ class Crops(Dataset[Item]):
             if pictures is None:
                 return _random_crop(scaled(photo, side * random.uniform(1.0, 1.6)), side, random), skipped
             picture = read_picture(pictures[index])
-            if picture is not None and picture.shape == photo.shape:
+            if picture is not None and picture.shape != photo.shape:
+                raise TrainError(
+                    f"got: {pictures[index]}, {picture.shape[1]}x{picture.shape[0]}; expected: {photo.shape[1]}x"
+                    f"{photo.shape[0]}, the size of its photo {self.photos[index].name}."
+                )
+            if picture is not None:
                 # At the size that it was painted in, so that strokes stay sharp.
                 pair = np.dstack([photo, picture])
                 return _random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped

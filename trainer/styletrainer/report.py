@@ -99,7 +99,7 @@ def write_samples(path: Path, generator: nn.Module, photos: Sequence[Tensor], ar
     Photos RGB (3, H, W), 0-1, of equal size; ``artworks`` one a style, of those that learn: the last ones.
     """
     height, width = photos[0].shape[1:]
-    batch = torch.stack(list(photos))
+    batch = torch.stack(list(photos)).to(next(generator.parameters()).device)
     rows = [np.hstack([np.full((height, width, 3), 255, np.uint8), *(rgb_from_tensor(photo) for photo in photos)])]
     count = int(getattr(generator, "styles", 1))
     for number, artwork in enumerate(artworks, count - len(artworks)):

@@ -20,7 +20,6 @@ from styletrainer.generators import build_generator
 from styletrainer.perceptual import load_weight_sets
 from styletrainer.recipes.hybrid import Hybrid
 
-
 # Tensors of the generator with a row a style; the first of them learns, the others follow.
 PER_STYLE = ("affine", "mean", "variance")
 
@@ -144,6 +143,12 @@ def _precision(config: TrainConfig) -> str:
 def _begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
     """Load the weights of ``run``; of a run of several styles a run of one takes its own."""
     before = config_from_run(run)
+    expected = config.styles[:-1] if config.new_style_only else config.styles
+    if config.styles and before.styles != expected:
+        raise TrainError(
+            f"got: start {run} with the styles {', '.join(before.styles) or '(one)'}; expected: {', '.join(expected)}, "
+            "in this order.\nDo this: name the artworks in the order of that run."
+        )
     if config.styles or not before.styles:
         load_weights(generator, run / WEIGHTS, grow=PER_STYLE if config.new_style_only else ())
         return
@@ -159,18 +164,9 @@ def _begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
 
 
 def _learn_last_style(generator: nn.Module) -> None:
-    """Freeze everything but the last style's parameters."""
+    """Freeze all but what styles have of their own: the others never have their turn, and get no gradient."""
     for name, parameter in generator.named_parameters():
         parameter.requires_grad_(name.endswith("affine"))
-        if parameter.requires_grad:
-            # Adam leaves alone what never had a gradient.
-            parameter.register_hook(_last_only)
-
-
-def _last_only(gradient: Tensor) -> Tensor:
-    kept = torch.zeros_like(gradient)
-    kept[-1] = gradient[-1]
-    return kept
 
 
 def open_run(training: Training, run: Path, resume: bool) -> None:

@@ -162,17 +162,16 @@ def _mixed(table: Tensor, style: Tensor | None) -> tuple[Tensor, Tensor]:
         assert table.shape[0] == 1, "a network of several styles needs their weights"
         mixture = table.flatten(1)
     else:
-        mixture = style[None] @ table.flatten(1)
+        mixture = (style[:, None] * table.flatten(1)).sum(0)  # a product of matrices would be bf16 under autocast
     scale, shift = mixture.reshape(2, 1, -1, 1, 1)
     return scale, shift
 
 
 def _normalise_over_processes(y: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalisation by the statistics of the whole global batch; and these, mean and variance (C,)."""
-    wide = y.float()
-    moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
-    mean, square = all_reduce(moments) / dist.get_world_size()
-    variance = square - mean.square()
+    wide, world = y.float(), dist.get_world_size()
+    mean = all_reduce(wide.mean((0, 2, 3))) / world
+    variance = all_reduce((wide - mean[:, None, None]).square().mean((0, 2, 3))) / world
     factor = scale * (variance + _EPSILON).rsqrt()
     out = wide * factor[:, None, None] + (shift - mean * factor)[:, None, None]
     return out.to(y.dtype), mean, variance
