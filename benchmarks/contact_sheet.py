@@ -25,13 +25,13 @@ SIDE = 480  # pixels, short side of the photos: a webcam's
 
 
 def photos() -> dict[str, Frame]:
-    """Name -> BGR photo: two portraits, a machine in a garage, a cup on a table, a night landscape."""
+    """Name -> BGR photo, public domain or CC0 all: two portraits, a cat, a cup on a table, a rocket at dusk."""
     hopper = cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
     assert hopper is not None
     rgb = {
         "astronaut": skimage.data.astronaut(),
         "hopper": hopper[:, :, ::-1],
-        "motorcycle": skimage.data.stereo_motorcycle()[0],
+        "cat": skimage.data.chelsea(),
         "coffee": skimage.data.coffee(),
         "rocket": skimage.data.rocket(),
     }
@@ -66,7 +66,10 @@ def main(
     rows: Annotated[list[str] | None, typer.Option("--photo", help="Photos to show; all by default.")] = None,
 ) -> None:
     """Write the sheet: a row a photo, the photo first, then every style."""
-    pictures = {name: picture for name, picture in photos().items() if not rows or name in rows}
+    known = photos()
+    if unknown := set(rows or ()) - known.keys():
+        raise typer.BadParameter(f"got: --photo {', '.join(unknown)}; expected: some of {', '.join(known)}")
+    pictures = {name: picture for name, picture in known.items() if not rows or name in rows}
     columns = [list(pictures.values())]
     with tempfile.TemporaryDirectory() as folder:
         subjects: list[Subject] = [subject for style in styles for subject in subjects_of(style, Path(folder))]

@@ -21,28 +21,29 @@ console = Console()
 def export(
     run: Annotated[
         Path,
-        typer.Argument(help="Folder of a training run; for engines also an ONNX file or a bundled style."),
+        typer.Argument(help="Folder of a training run, or an ONNX file; for engines also a bundled style."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
     name: Annotated[str | None, typer.Option(help="Name of the style. Default: the artwork's.")] = None,
     format: Annotated[str, typer.Option(help="onnx or engine (a TensorRT plan).")] = "onnx",  # noqa: A002
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32, fp16. Default: both for onnx, fp16 for engine.")
+        list[str] | None,
+        typer.Option(help="fp32, fp16, int8. Default: the first two for onnx, fp16 for engine."),
     ] = None,
     size: Annotated[str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH.")] = "1280x720",
     flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
-    photos: Annotated[Path | None, typer.Option(help="Photographs to verify on.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Photographs to verify on, and to make int8 with.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "Apache-2.0",
 ) -> None:
     """Export RUN to verified ONNX files, or to a TensorRT plan for one size."""
     precisions = precision or (["fp32", "fp16"] if format == "onnx" else ["fp16"])
-    if bad := [p for p in precisions if p not in ("fp32", "fp16")]:
-        raise ExportError(f"got: --precision {bad[0]}; expected: fp32 or fp16")
+    if bad := [p for p in precisions if p not in ("fp32", "fp16", "int8")]:
+        raise ExportError(f"got: --precision {bad[0]}; expected: fp32, fp16 or int8")
     if format not in ("onnx", "engine"):
         raise ExportError(f"got: --format {format}; expected: onnx or engine")
     if (run / "config.json").is_file():
         models = _onnx(run, output, name, precisions, licence, photos)
-    elif format == "engine":
+    elif format == "engine" or run.suffix == ".onnx":
         models = [_model(run, output, each, photos) for each in precisions]
     else:
         raise ExportError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`")
@@ -53,10 +54,12 @@ def export(
 
 def _model(model: Path, output: Path, precision: str, photos: Path | None) -> Path:
     """The ONNX file of a path or of a bundled style, in ``precision``."""
-    from styleexport.export import fp16_model
+    from styleexport.export import fp16_model, int8_model
 
-    path = resolve(model)
-    return fp16_model(path, output, photos) if precision == "fp16" else path
+    convert = {"fp16": fp16_model, "int8": int8_model}.get(precision)
+    path = convert(resolve(model), output, photos) if convert else resolve(model)
+    console.print(f"{path}  {path.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
+    return path
 
 
 def _onnx(

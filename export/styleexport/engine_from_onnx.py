@@ -68,6 +68,10 @@ def engine_from_onnx(
     trt = import_flavour(flavour)
     engine = _engine(flavour, trt.__version__)
     monitor = _monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
+    if manifest.precision == "int8":
+        from styleexport.int8_for_tensorrt import int8_for_tensorrt
+
+        data = int8_for_tensorrt(data)
     plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), monitor)
     if monitor and monitor.failure:
         raise monitor.failure

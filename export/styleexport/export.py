@@ -1,4 +1,4 @@
-"""From a run folder to the files that are shipped: ONNX in fp32 and fp16, verified, then engines."""
+"""From a run folder to the files that are shipped: ONNX in fp32, fp16 and int8, each verified."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import onnx
 
 from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import fp16_from_onnx, sealed
+from styleexport.int8_calibration import calibration_samples, int8_within_tolerance
 from styleexport.onnx_from_checkpoint import (
     contract_from_generator,
     generator_from_run,
@@ -27,7 +28,7 @@ from styletrainer.config import TrainConfig
 from styletrainer.data import list_photos, read_picture
 from styletrainer.report import STATS
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16")  # where none is asked for; int8 needs photos
 _PHOTOS = 8
 _SIDES = ((384, 512), (240, 320), (241, 319))  # the last one no stride divides
 
@@ -41,15 +42,16 @@ def export_onnx(
     licence: str = "Apache-2.0",
     photos: Path | None = None,
 ) -> dict[Path, Difference]:
-    """Write ``NAME.onnx`` and ``NAME.fp16.onnx`` of a run, each verified before it is written.
+    """Write ``NAME.onnx``, ``NAME.fp16.onnx``, ``NAME.int8.onnx`` of a run, each verified before one is written.
 
     Args:
         run: folder of a training run.
         out: folder for the files, made when missing.
         name: of the style; None takes the artwork's file name, or of several styles the run's.
-        precisions: which files to write.
+        precisions: which files to write: fp32, fp16, int8.
         licence: of the weights, for the manifest.
-        photos: folder of photographs to verify on; None takes the run's own, else frames made here.
+        photos: folder of photographs to verify on; None takes the run's own, else frames made here. int8 is
+            refused without photographs.
 
     Returns:
         For each file its difference to the fp32 generator in torch.
@@ -60,18 +62,23 @@ def export_onnx(
     """
     generator, config = generator_from_run(run)
     name = name or (run.name if config.styles else Path(config.artworks[0]).stem)
-    own = Path(config.photos)
+    if photos is None and Path(config.photos).is_dir():
+        photos = Path(config.photos)
     contract = contract_from_generator(generator)
-    samples = verification_samples(photos or (own if own.is_dir() else None), contract.styles)
+    samples = verification_samples(photos, contract.styles)
     wanted = [run_torch(contract, sample) for sample in samples]
     manifest = _manifest(name, run, config, generator, licence)
     fp32 = onnx_from_generator(generator, manifest)
     models: dict[Path, tuple[bytes, Difference]] = {}
     for precision in precisions:
-        data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
         path = out / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
-        found = verify(wanted, run_frames(data, samples), precision, f"{precision} ONNX against fp32 torch")
-        quality = {"difference_to_torch": dataclasses.asdict(found)}
+        if precision == "int8":
+            calibration = calibration_samples(photos, contract.styles)
+            data, found = int8_within_tolerance(fp32, name, calibration, samples, wanted)
+        else:
+            data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
+            found = verify(wanted, run_frames(data, samples), precision, f"{precision} ONNX against fp32 torch")
+        quality = manifest_from_onnx(data, name).quality | {"difference_to_torch": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, precision=precision, quality=quality)
         models[path] = sealed(onnx.load_model_from_string(data), manifest), found
     make_folder(out)
@@ -95,6 +102,27 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
     written = out / f"{path.stem}.fp16.onnx"
     make_folder(out)
     _write(written, half)
+    return written
+
+
+def int8_model(path: Path, out: Path, photos: Path | None) -> Path:
+    """Write ``NAME.int8.onnx`` of an fp32 model file, verified against it; an int8 file is returned as it is.
+
+    Raises:
+        ModelFileError: not an intact model of ours. ExportError: an fp16 model, no photos, or outside the tolerance.
+    """
+    data = read_model_file(path)
+    manifest = manifest_from_onnx(data, str(path))
+    if manifest.precision == "int8":
+        return path
+    styles = len(manifest.styles)
+    calibration, samples = calibration_samples(photos, styles), verification_samples(photos, styles)
+    int8, found = int8_within_tolerance(data, str(path), calibration, samples, run_frames(data, samples))
+    quality = manifest_from_onnx(int8, str(path)).quality | {"difference_to_fp32": dataclasses.asdict(found)}
+    manifest = dataclasses.replace(manifest, precision="int8", quality=quality)
+    written = out / f"{path.stem}.int8.onnx"
+    make_folder(out)
+    _write(written, sealed(onnx.load_model_from_string(int8), manifest))
     return written
 
 
@@ -144,7 +172,7 @@ def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence
     lines = stats.read_text(encoding="utf-8").splitlines() if stats.is_file() else []
     return Manifest(
         name=name,
-        styles=config.styles or (name,),
+        styles=config.styles or (name.split(".")[0],),  # a file is STYLE, STYLE.nano or STYLE.base
         stride=int(generator.stride),
         reach=int(getattr(generator, "reach", 0)),
         precision="fp32",
