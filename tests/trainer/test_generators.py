@@ -9,7 +9,7 @@ from torch import nn
 
 from styletrainer.discriminators import PatchGAN
 from styletrainer.generators import Johnson, Realtime, UNet, build_generator, with_margin
-from styletrainer.generators.realtime import BranchedConv, FoldedConv
+from styletrainer.generators.branches import BranchedConv, FoldedConv
 
 SMALL_UNET = {"ngf": 8, "n_blocks": 2}
 
