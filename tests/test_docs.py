@@ -26,7 +26,7 @@ def test_the_first_block_is_the_two_commands() -> None:
 
 
 def test_python_of_the_readme_runs(tmp_path: Path, frame: np.ndarray) -> None:
-    (code,) = blocks("python")
+    code = "\n".join(blocks("python"))
     cv2.imwrite(str(tmp_path / "photo.jpg"), frame)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
