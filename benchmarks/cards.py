@@ -78,8 +78,8 @@ On a GPU (TensorRT, CUDA graph): not measured; `python benchmarks/gpu_check.py` 
 - One scan, one palette: the photo's colours are replaced; `--keep-color` keeps them.
 - Heavily compressed video shows its blocks in the strokes. Large even areas are filled
   with one mark again and again (most in udnie and composition_vii) or get less texture than the painting has.
-- What the figures above miss of what was asked (loss at most 4.5, 3.5, 3 times the optimum for nano, small, base; warping
-  at most 3) is a matter of longer training.
+- What the figures above miss of what was asked (loss at most 4.5, 3.5, 3 times the optimum for nano, small, base;
+  warping at most 3) is a matter of longer training.
 """
 
 
@@ -138,11 +138,11 @@ def latencies(model: str) -> list[str]:
     rows = []
     for label, entry in results("latency").get("models", {}).items():
         if label.split()[0] == measured:
-            times = entry["times_faster"]
-            milliseconds = entry["milliseconds"]["total"]
+            file = label.removeprefix(measured).strip()
+            times, total = entry["times_faster"], entry["milliseconds"]["total"]
             rows.append(
-                f"| {size or 'small'}, {label.removeprefix(measured).strip()} | {entry['backend']} | {milliseconds['p50']:.1f} ms | "
-                f"{milliseconds['p99']:.1f} ms | {f'{times:.1f}x' if times else ''} |"
+                f"| {size or 'small'}, {file} | {entry['backend']} | {total['p50']:.1f} ms | {total['p99']:.1f} ms | "
+                f"{f'{times:.1f}x' if times else ''} |"
             )
     return rows
 
