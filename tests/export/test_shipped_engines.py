@@ -11,7 +11,6 @@ import pytest
 from stylesdk import styles
 from stylesdk.manifest import manifest_from_json
 
-
 DYNAMIC = "640x480:1280x720:1920x1080"
 # Every file in a range of sizes; one fixed size for one file of each kind.
 CASES = [(style.name, DYNAMIC) for style in styles()]
