@@ -67,7 +67,10 @@ class OpenVINOBackend:
             feeds["style"] = style
         try:
             request = self._request(frame.shape)
-            request.infer(feeds, share_inputs=True)
+            # OpenVINO drops an input that a graph does not use.
+            known = {name for port in request.model_inputs for name in port.names}
+            feeds = {name: value for name, value in feeds.items() if name in known}
+            request.infer(feeds, share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise DeviceError(
                 f"{self.name} failed on a frame of {frame.shape}: {error}",
