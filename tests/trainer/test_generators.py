@@ -166,3 +166,19 @@ def test_patchgan_receptive_field_is_70_pixels() -> None:
     height = int(touched[:, 0].max() - touched[:, 0].min()) + 1
     width = int(touched[:, 1].max() - touched[:, 1].min()) + 1
     assert (height, width) == (70, 70)
+
+
+def test_johnson_trains_on_what_it_computes_at_inference() -> None:
+    """Training takes its own way round slow operators: the same values and the same gradients."""
+    torch.manual_seed(0)
+    network = build_generator("johnson", {"channels": 4, "n_blocks": 1}).double()
+    network.requires_grad_(True)
+    photo = torch.rand(2, 3, 24, 32, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(2, 3, 24, 32, dtype=torch.float64)
+    results = []
+    for training in (True, False):
+        out = network.train(training)(photo)
+        wanted = [photo, *network.parameters()]
+        results.append([out, *torch.autograd.grad((weight * out).sum(), wanted)])
+    for ours, pytorchs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, pytorchs, rtol=1e-9, atol=1e-10)

@@ -52,7 +52,7 @@ class TrainConfig:
     batch: int = 4  # crops a step and process
     crop: int = 192  # pixels, square training crops
     artwork_size: int = 384  # pixels, short side of the artwork: sets the size of the strokes
-    learning_rate: float = 1e-3  # Adam, cosine to zero
+    learning_rate: float = 3e-3  # cosine to zero
     critic_learning_rate: float = 1e-4
     content_weight: float = 1.0
     style_weight: float = 0.7

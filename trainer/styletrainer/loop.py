@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
 from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import TrainConfig
 from styletrainer.data import (
-    CONTEXT,
     Crops,
     crop_batches,
     list_photos,
@@ -30,9 +28,9 @@ from styletrainer.data import (
 )
 from styletrainer.errors import TrainError
 from styletrainer.losses import equivariance_loss
-from styletrainer.recipes.hybrid import without_context
 from styletrainer.report import Report, write_samples
 from styletrainer.training import Training, bare, open_run, set_up
+from styletrainer.views import generate_views
 
 
 def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
@@ -114,7 +112,7 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor, pictu
     terms: dict[str, Tensor] = {}
 
     turn, style = training.style()
-    output, moved_output, shift, light = _generate(training, photo, style)
+    output, moved_output, shift, light = generate_views(training, photo, style)
 
     # Update the critic.
     if config.adversarial_weight:
@@ -141,50 +139,6 @@ def _step(training: Training, done: float, photo: Tensor, artwork: Tensor, pictu
     # Update the average.
     _average(training.averaged, bare(training.generator), config.ema, training.step)
     return {"total": total.detach(), **{k: v.detach() for k, v in (terms | wanted).items()}}
-
-
-def _generate(
-    training: Training, photo: Tensor, style: Tensor | None
-) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor]:
-    """Output for the photo, and for what a camera would see of it one frame later: moved, lit anew, with noise.
-
-    Returns the two outputs, the movement (dy, dx) and the change of light, RGB (N, 1, H, W).
-    """
-    dy, dx = (int(x) for x in torch.randint(1, 8, (2,)))
-    draws = [_item_draws(training, number, photo.shape) for number in range(photo.shape[0])]
-    whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
-    # A generator without a margin sees a picture's border as any other place.
-    seen = torch.where(whole, _as_whole_pictures(photo), photo) if bare(training.generator).margin else photo
-
-    def run(x: Tensor) -> Tensor:
-        out = training.generator(x) if style is None else training.generator(x, style)
-        return without_context(out.float())
-
-    if not training.config.equivariance_weight:
-        return run(seen), None, (dy, dx), without_context(light)
-    moved = F.pad(seen, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
-    # One pass over both: DDP allows one forward a step.
-    output, moved_output = run(torch.cat([seen, (moved + light + noise).clamp(0, 1)])).chunk(2)
-    return output, moved_output, (dy, dx), without_context(light)
-
-
-def _item_draws(training: Training, number: int, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether item ``number`` of the batch is seen as a whole picture, its change of light, its sensor noise.
-
-    From the seed and the item's place in the global batch alone: the same however many processes share it.
-    """
-    config, fabric = training.config, training.fabric
-    item = (training.step * fabric.world_size + fabric.global_rank) * config.batch + number
-    random = torch.Generator().manual_seed(hash((config.seed, item)) % 2**63)
-    whole = torch.rand(1, 1, 1, generator=random) < 0.5
-    corners = 0.1 * (torch.rand(1, 1, 2, 2, generator=random) - 0.5)
-    light = F.interpolate(corners, size=shape[2:], mode="bilinear", align_corners=True)[0]
-    return whole, light, 0.015 * torch.randn(shape[1:], generator=random)
-
-
-def _as_whole_pictures(photo: Tensor) -> Tensor:
-    """Crops without their context, edges repeated, as the frame contract shows a frame's border."""
-    return F.pad(without_context(photo), (CONTEXT,) * 4, mode="replicate")
 
 
 @torch.no_grad()

@@ -72,7 +72,9 @@ def grid_loss(picture: Tensor, period: int = 8, window: int = 4) -> Tensor:
     The picture's detail (minus its local mean) is averaged over ``window`` x ``window`` neighbouring cells,
     phase by phase: texture that follows the photo averages out, a stamp in every cell stays.
     """
-    detail = picture - F.avg_pool2d(F.pad(picture, (4, 4, 4, 4), mode="replicate"), 9, 1)
+    # A mean over 9 x 9, in two passes: a quarter of the work.
+    rows = F.avg_pool2d(F.pad(picture, (4, 4, 4, 4), mode="replicate"), (9, 1), 1)
+    detail = picture - F.avg_pool2d(rows, (1, 9), 1)
     energy = detail.square().mean(dim=(1, 2, 3)) + 1e-4
     height, width = (side // period * period for side in detail.shape[2:])
     phases = F.pixel_unshuffle(detail[:, :, :height, :width], period)

@@ -55,6 +55,8 @@ class VGG19(nn.Module):
     def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """RGB (N, 3, H, W), 0-1 -> activations (N, C, H', W') of ``layers``."""
         x = (x - self.get_buffer("mean")) / self.get_buffer("std")
+        # Said here, where there are three channels: what follows keeps the layout, and pools nine times as fast.
+        x = x.contiguous(memory_format=torch.channels_last)
         found: dict[str, Tensor] = {}
         for layer in self.layers[: max(map(self.layers.index, layers)) + 1]:
             name = layer.removeprefix("relu")

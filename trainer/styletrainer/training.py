@@ -17,6 +17,7 @@ from styletrainer.config import TrainConfig, changed_settings, config_from_run
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
+from styletrainer.muon import Muon
 from styletrainer.perceptual import load_weight_sets
 from styletrainer.recipes.hybrid import Hybrid
 
@@ -106,7 +107,7 @@ def set_up(config: TrainConfig, artworks: list[list[Tensor]]) -> Training:
         [[a[None] for a in of_style] for of_style in artworks],
         load_weight_sets([Path(p) for p in config.vgg]),
     )
-    optimizer = torch.optim.Adam(_parameter_groups(generator), config.learning_rate, betas=(0.9, 0.99))
+    optimizer = Muon(_parameter_groups(generator), config.learning_rate)
     critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
     if config.compile:
         # In place: names of weights stay, and the average is never compiled.

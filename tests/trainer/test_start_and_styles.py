@@ -1,0 +1,113 @@
+"""Runs that begin with another run's weights or a teacher's pictures, and networks of several styles."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from runs import Settings, assert_same_weights, run, stats
+from safetensors.torch import load_file
+
+from styletrainer.checkpoint import WEIGHTS, load_checkpoint, load_weights, save_checkpoint
+from styletrainer.config import config_from_dict
+from styletrainer.errors import TrainError
+from styletrainer.generators import build_generator
+from styletrainer.training import PER_STYLE, set_up
+
+
+def test_start_begins_with_the_weights_of_a_run(settings: Settings, tmp_path: Path) -> None:
+    first = run(settings, steps=24, learning_rate=5e-3)
+    onward = stats(run(settings, run=str(tmp_path / "onward"), start=str(first), steps=4, tick=1))
+    anew = stats(run(settings, run=str(tmp_path / "anew"), steps=4, tick=1))
+    assert onward[0]["style"] < anew[0]["style"]
+
+
+def inverted(settings: Settings, folder: Path) -> str:
+    """A teacher's pictures: the photos as negatives."""
+    folder.mkdir()
+    for path in Path(str(settings["photos"])).iterdir():
+        cv2.imwrite(str(folder / f"{path.stem}.png"), 255 - cv2.imread(str(path)))
+    return str(folder)
+
+
+def test_pictures_of_a_teacher_are_followed(settings: Settings, tmp_path: Path) -> None:
+    pictures = [inverted(settings, tmp_path / "pictures")]
+    lines = stats(run(settings, pictures=pictures, steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0))
+    assert lines[-1]["teacher"] < lines[0]["teacher"]
+
+
+def test_picture_of_another_size_than_its_photo(settings: Settings, tmp_path: Path) -> None:
+    folder = Path(inverted(settings, tmp_path / "pictures"))
+    for path in folder.iterdir():
+        cv2.imwrite(str(path), np.zeros((50, 60, 3), np.uint8))
+    with pytest.raises(TrainError, match=r"60x50; expected: 160x120, the size of its photo"):
+        run(settings, pictures=[str(folder)])
+
+
+def test_start_with_styles_in_another_order(settings: Settings, tmp_path: Path) -> None:
+    before = run(many(settings), steps=4)
+    with pytest.raises(TrainError, match="styles a, b; expected: b, a, in this order"):
+        run(many(settings, "ba"), run=str(tmp_path / "other"), start=str(before))
+
+
+def test_photo_without_a_picture(settings: Settings, tmp_path: Path) -> None:
+    folder = Path(inverted(settings, tmp_path / "pictures"))
+    (folder / "3.png").unlink()
+    with pytest.raises(TrainError, match=r"lacks pictures of 1 of 6 photos, first 3(.|\n)*stylesdk run"):
+        run(settings, pictures=[str(folder)])
+
+
+def many(settings: Settings, names: str = "ab") -> Settings:
+    return settings | {"styles": list(names), "artworks": list(settings["artworks"]) * len(names)}  # type: ignore[call-overload]
+
+
+def test_several_styles_in_one_network(settings: Settings, tmp_path: Path) -> None:
+    folder = run(many(settings), pictures=[inverted(settings, tmp_path / "pictures")] * 2, steps=8)
+    table = load_file(folder / WEIGHTS)["stem.affine"]
+    assert table.shape == (2, 2, 16)
+    assert not torch.allclose(table[0], table[1])  # both learned, each by itself
+    assert cv2.imread(str(folder / "samples-000008.png")).shape == (3 * 256, 5 * 256, 3)
+
+
+def test_resumed_run_of_several_styles_is_the_same(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halfway = tmp_path / "halfway"
+
+    def save(folder: Path, state: dict[str, object], averaged: torch.nn.Module) -> None:
+        save_checkpoint(folder, state, averaged)
+        if not halfway.exists():  # the first of several checkpoints
+            shutil.copytree(folder, halfway)
+
+    monkeypatch.setattr("styletrainer.loop.save_checkpoint", save)
+    whole = run(many(settings), steps=6, tick=3)
+    state = load_checkpoint(halfway)
+    assert state is not None and 0 < state["step"] < 6
+    assert_same_weights(whole, run(many(settings), run=str(halfway), steps=6, tick=3))
+
+
+def test_a_run_of_one_style_starts_from_one_of_several(settings: Settings, tmp_path: Path) -> None:
+    before = run(many(settings) | {"styles": ["x", "artwork"]}, steps=4)
+    config = config_from_dict(settings | {"run": str(tmp_path / "one"), "start": str(before)}, "the test")
+    started = set_up(config, [[torch.zeros(3, 96, 96)]]).averaged
+    wanted = build_generator("realtime", {"size": "nano", "styles": 2})
+    load_weights(wanted, before / WEIGHTS)
+    photo = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(started(photo), wanted.eval()(photo, torch.tensor([0.0, 1.0])), rtol=1e-4, atol=1e-5)
+    with pytest.raises(TrainError, match="styles x, y; expected: artwork"):
+        run(settings, start=str(run(many(settings) | {"styles": ["x", "y"], "run": str(tmp_path / "xy")})))
+
+
+def test_a_new_style_leaves_the_others_alone(settings: Settings, tmp_path: Path) -> None:
+    before = run(many(settings), steps=4)
+    changes = {"styles": ["a", "b", "new"], "new_style_only": True, "start": str(before)}
+    after = run(settings, run=str(tmp_path / "grown"), steps=6, **changes)
+    old, new = load_file(before / WEIGHTS), load_file(after / WEIGHTS)
+    for name, value in old.items():
+        assert torch.equal(value, new[name][:2] if name.rpartition(".")[2] in PER_STYLE else new[name]), name
+    assert not torch.allclose(new["out.affine"][2], old["out.affine"].mean(0), rtol=0, atol=1e-5)  # and it learned
