@@ -28,10 +28,13 @@ ARTWORKS = {
 PLACES = {"run", "photos", "vgg", "accelerator", "workers", "tick", "minutes", "steps", "result"}
 COMMAND = {"artworks", "styles", "pictures", "start", "generator", "generator_options", "new_style_only", "seed"}
 
-_MANY = "stylesdk train *.jpg --many --photos PHOTOS --pictures PICTURES/STYLE ... --stage distill"
-DISTILL = {
-    False: f"{_MANY} -o runs/sm_d --size small --minutes 9  # nano: its own style alone, 3 minutes",
-    True: f"{_MANY} -o runs/six_d --size base --minutes 11",
+_MANY = "stylesdk train *.jpg --many --photos PHOTOS"
+_PICTURES = "--pictures PICTURES/STYLE ... --stage distill"
+SHARED = {
+    False: f"""{_MANY} {_PICTURES} -o runs/sm_d --size small --minutes 9  # 946 steps of 3
+{_MANY} --start runs/sm_d --stage finish -o runs/s6 --size small --minutes 42  # STEPS_S6 steps of 3""",
+    True: f"""{_MANY} {_PICTURES} -o runs/six_d --size base --minutes 11  # 1391 steps of 3
+{_MANY} --start runs/six_d --stage finish -o runs/six --size base --minutes 14  # 2009 steps of 3""",
 }
 
 CARD = """# {name}
@@ -50,13 +53,13 @@ CARD = """# {name}
 ## Commands
 
 `PHOTOS` is the folder of photographs. First a teacher of the reference size for every style, its pictures of all
-photos, and one network that learns from all teachers at once:
+photos, and one network that learns from all teachers at once, then what they were taught:
 
 ```sh
 stylesdk train STYLE.jpg --photos PHOTOS -o runs/t_STYLE --stage teacher --minutes 6
 stylesdk export runs/t_STYLE -o teachers --precision fp32
 stylesdk run PHOTOS -s teachers/STYLE.onnx -o PICTURES/STYLE
-{distill}
+{shared}
 ```
 
 Then this model:
@@ -171,7 +174,7 @@ def card(name: str, files: list[Style]) -> str:
     commands = "```sh\n" + "\n".join(command(file.manifest) for file in fp32) + "\n```"
     texts = {"files": rows, "figures": table}
     joined = {key: "\n".join(lines) for key, lines in texts.items()}
-    return CARD.format(name=name, subject=subject, distill=DISTILL[len(several) > 1], commands=commands, **joined)
+    return CARD.format(name=name, subject=subject, shared=SHARED[len(several) > 1], commands=commands, **joined)
 
 
 def main() -> None:

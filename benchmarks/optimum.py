@@ -61,6 +61,14 @@ class Judge:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.perceptual = perceptual
 
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the perceptual networks' weights: another VGG judges by another measure."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.perceptual.state_dict().items()):
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     @torch.no_grad()
     def style(self, artwork: Frame) -> dict[str, Tensor]:
         """The artwork's Gram matrices (1, C, C), by layer."""
@@ -127,31 +135,31 @@ def tensor_from_bgr(frame: Frame) -> Tensor:
 
 
 class Cache:
-    """Optima in a JSON file, by the SHA-256 of the photo's and of the artwork's pixels.
+    """Optima in a JSON file, by the SHA-256 of the photo's pixels, of the artwork's, and of the judge's ``weights``.
 
     Written after every one, and read again before, so that a run that was stopped goes on where it was.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, weights: str) -> None:
+        self.path, self.weights = path, weights
 
     def get(self, photo: Frame, artwork: Frame) -> Loss | None:
         """The optimum of this pair, None where it is not known."""
-        found = self._read().get(_key(photo, artwork))
+        found = self._read().get(self._key(photo, artwork))
         return Loss(found["content"], found["style"]) if found else None
 
     def put(self, photo: Frame, artwork: Frame, loss: Loss, what: str) -> None:
         """Keep the optimum of a pair; ``what`` tells a reader which pair it is."""
-        known = self._read() | {_key(photo, artwork): {"of": what} | asdict(loss)}
+        known = self._read() | {self._key(photo, artwork): {"of": what} | asdict(loss)}
         write_json(self.path, dict(sorted(known.items(), key=lambda entry: entry[1]["of"])))
 
     def _read(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
         return found
 
+    def _key(self, photo: Frame, artwork: Frame) -> str:
+        return ":".join([_pixels(photo), _pixels(artwork), self.weights])
 
-def _key(photo: Frame, artwork: Frame) -> str:
-    return ":".join(
-        hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).hexdigest()
-        for frame in (photo, artwork)
-    )
+
+def _pixels(frame: Frame) -> str:
+    return hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).hexdigest()

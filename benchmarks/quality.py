@@ -145,7 +145,7 @@ def requirements(models: Figures) -> list[Requirement]:
         beside = references.get(found["style"])
         if found["size"] == "small" and beside and "loss" in found:
             lines.append(_loss_at_most(f"{name}: loss, at most the reference's", found, beside))
-        single = singles.get((found["style"], found["size"]))
+        single = singles.get((found["style"], found["size"])) or singles.get((found["style"], "small"))
         if found["of_several"] and single and "loss" in found:
             lines.append(_loss_at_most(f"{name}: loss, within 5 % of the single style's", found, single, MULTI_LIMIT))
     return lines
@@ -170,7 +170,10 @@ def main(
     console = Console()
     pictures = photos_from(photos, count)
     frames = [photo.frame for photo in pictures]
-    losses = artworks and Losses(pictures, artworks, Judge(vgg or []), Cache(CACHE), not only_cached, console)
+    losses = None
+    if artworks:
+        judge = Judge(vgg or [])
+        losses = Losses(pictures, artworks, judge, Cache(CACHE, judge.weights), not only_cached, console)
     report = header() | {"photos": [photo.name for photo in pictures], "of_photos": of_photos(frames), "models": {}}
     columns: dict[str, list[Frame]] = {"photo": frames}
     with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from optimum import Cache, Judge, Loss, tensor_from_bgr
+from safetensors.torch import load_file, save_file
 from textures import texture
 
 from styletrainer.data import read_artwork, scaled
@@ -27,6 +28,14 @@ def test_photo_has_its_content_and_artwork_its_style(judge: Judge) -> None:
     assert of_photo.content == 0 and of_photo.style > 0
     assert of_artwork.loss(tensor_from_bgr(artwork)).style == pytest.approx(0, abs=1e-9)
     assert of_photo.total == of_photo.content + of_photo.style
+
+
+def test_weights_tell_judges_apart(judge: Judge, thin_vgg: Path, tmp_path: Path) -> None:
+    weights = load_file(thin_vgg)
+    assert judge.weights == Judge([thin_vgg]).weights
+    weights["features.0.bias"] = weights["features.0.bias"] + 1e-3
+    save_file(weights, tmp_path / "other.safetensors")
+    assert judge.weights != Judge([tmp_path / "other.safetensors"]).weights
 
 
 def test_colours_are_in_order(judge: Judge) -> None:
@@ -47,14 +56,15 @@ def test_search_never_ends_above_its_start(judge: Judge, bf16: bool) -> None:
 
 
 def test_cache_gives_back_what_it_took_and_goes_on(tmp_path: Path) -> None:
-    cache, photo, artwork = Cache(tmp_path / "results" / "optimum.json"), texture(8, 8), texture(8, 8, seed=1)
+    cache, photo, artwork = Cache(tmp_path / "results" / "optimum.json", "one"), texture(8, 8), texture(8, 8, seed=1)
     assert cache.get(photo, artwork) is None
     cache.put(photo, artwork, Loss(0.25, 0.1), "wave, 1")
-    again = Cache(cache.path)
+    again = Cache(cache.path, "one")
     again.put(artwork, photo, Loss(0.5, 0.2), "wave, 2")
     assert cache.get(photo, artwork) == Loss(0.25, 0.1)
     assert cache.get(artwork, photo) == Loss(0.5, 0.2)
     assert cache.get(photo.reshape(4, 16, 3), artwork) is None, "another picture of the same bytes"
+    assert Cache(cache.path, "other").get(photo, artwork) is None, "another judge"
     assert len(json.loads(cache.path.read_text(encoding="utf-8"))) == 2
     assert [path.name for path in cache.path.parent.iterdir()] == ["optimum.json"]
 
