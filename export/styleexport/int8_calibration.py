@@ -13,7 +13,7 @@ from styleexport.verify import Difference, Frame, Sample, run_frames, verify
 from styletrainer.data import list_photos, read_picture
 
 _PHOTOS = 16
-_SIDE = 256  # pixels: a few hundred thousand places a layer, which is plenty
+_SIDE = 256  # pixels
 
 
 def int8_within_tolerance(
@@ -41,7 +41,7 @@ def int8_within_tolerance(
 
 
 def calibration_samples(photos: Path | None, styles: int) -> list[Sample]:
-    """Crops of photographs; of several ``styles`` each is seen at least four times.
+    """The middle of photographs; of several ``styles`` each is seen at least four times.
 
     Raises:
         ExportError: no folder, or nothing in it that reads as a picture.
@@ -56,8 +56,13 @@ def calibration_samples(photos: Path | None, styles: int) -> list[Sample]:
             "got: no photographs for int8, which finds its ranges on them; expected: some real photos.\n"
             "Do this: give --photos a folder with a dozen or more."
         )
-    frames = [np.ascontiguousarray(p[:_SIDE, :_SIDE, ::-1]) for p in pictures]
+    frames = [np.ascontiguousarray(_middle(p)[:, :, ::-1]) for p in pictures]
     if styles == 1:
         return [Sample(frame) for frame in frames]
     each = np.eye(styles, dtype=np.float32)
     return [Sample(frames[i % len(frames)], style=each[i % styles]) for i in range(max(_PHOTOS, 4 * styles))]
+
+
+def _middle(picture: Frame) -> Frame:
+    top, left = (max(side - _SIDE, 0) // 2 for side in picture.shape[:2])
+    return picture[top : top + _SIDE, left : left + _SIDE]

@@ -8,7 +8,7 @@ picture itself), around 128 elsewhere. onnxruntime and OpenVINO are fastest with
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,17 @@ from styleexport.byte_layout import arrange_for_bytes
 from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import sealed
 from styleexport.int8_rounding import Convolution, Rounded, rounded
+from styleexport.int8_styles import kernel_and_bias, spread_channels, style_nodes
 from styleexport.onnx_graph import Graph, attribute
 from styleexport.verify import Sample
 from stylesdk.onnx_file import manifest_from_onnx
 
 _MOVES = ("Cast", "Pad", "Transpose", "Reshape", "DepthToSpace", "Slice")  # values stay what they are
 _BYTES = ".bytes"  # ends the name of a tensor after its rounding
+_KEPT = 0.8  # of a range from 0 up. Larger values are rare: cutting them off costs less than coarser steps
 _FLOAT_LAYERS = ("last convolution", "first convolution")
 Tensors = dict[str, NDArray[Any]]
+Range = tuple[NDArray[np.float32], NDArray[np.float32]]  # lowest and highest by channel
 
 
 def int8_from_onnx(data: bytes, source: str, samples: Sequence[Sample], float_layers: int = 0) -> bytes:
@@ -52,10 +55,13 @@ def int8_from_onnx(data: bytes, source: str, samples: Sequence[Sample], float_la
     convs = [n for n in graph.nodes if n.op_type == "Conv" and attribute(n, "group") in (None, 1)]
     convs = convs[float_layers == 2 : len(convs) - (float_layers > 0)]
     feeds = [_feeds(sample) for sample in samples]
-    tensors = list(dict.fromkeys(t for conv in convs for t in (conv.input[0], _result(graph, conv))))
-    exact = _run(graph, feeds, tensors)
-    for tensor in tensors:
-        _round_to_bytes(graph, tensor, [values[tensor] for values in exact])
+    exact, ranges = _observed(graph, convs, feeds)
+    for conv in convs:
+        if style_nodes(graph, conv):
+            spread_channels(graph, conv, *ranges[conv.output[0]])
+            ranges[conv.output[0]] = (-np.ones(1, np.float32), np.ones(1, np.float32))
+    for tensor, (low, high) in ranges.items():
+        _round_to_bytes(graph, tensor, float(low.min()), float(high.max()))
     # Layer by layer, on what the layers before it really give once they are rounded.
     for conv in convs:
         tensor = conv.input[0]
@@ -73,15 +79,33 @@ def _feeds(sample: Sample) -> Tensors:
     return feeds if sample.style is None else feeds | {"style": sample.style}
 
 
-def _run(graph: Graph, known: Sequence[Tensors], wanted: Sequence[str]) -> list[Tensors]:
+def _observed(
+    graph: Graph, convs: Sequence[NodeProto], feeds: Sequence[Tensors]
+) -> tuple[list[Tensors], dict[str, Range]]:
+    """What the convolutions read of each picture, and the range by channel of all that they read and give."""
+    inputs = list(dict.fromkeys(conv.input[0] for conv in convs))
+    tensors = list(dict.fromkeys(t for conv in convs for t in (conv.input[0], _result(graph, conv))))
+    exact: list[Tensors] = []
+    lows: list[Tensors] = []
+    highs: list[Tensors] = []
+    for values in _run(graph, feeds, tensors):
+        exact.append({name: values[name] for name in inputs})
+        lows.append({name: value.min((0, 2, 3)) for name, value in values.items()})
+        highs.append({name: value.max((0, 2, 3)) for name, value in values.items()})
+    ranges = {t: (np.min([low[t] for low in lows], 0), np.max([high[t] for high in highs], 0)) for t in tensors}
+    return exact, ranges
+
+
+def _run(graph: Graph, known: Sequence[Tensors], wanted: Sequence[str]) -> Iterator[Tensors]:
     """The ``wanted`` tensors of each picture, from those that are known."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     part = graph.part(list(known[0]), wanted).SerializeToString()
     session = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
     inputs = [value.name for value in session.get_inputs()]
-    runs = (session.run(list(wanted), {name: values[name] for name in inputs}) for values in known)
-    return [dict(zip(wanted, run, strict=True)) for run in runs]
+    for values in known:
+        run = session.run(list(wanted), {name: values[name] for name in inputs})
+        yield dict(zip(wanted, run, strict=True))
 
 
 def _result(graph: Graph, conv: NodeProto) -> str:
@@ -90,13 +114,12 @@ def _result(graph: Graph, conv: NodeProto) -> str:
     return str(readers[0].output[0] if [r.op_type for r in readers] == ["Relu"] else conv.output[0])
 
 
-def _round_to_bytes(graph: Graph, tensor: str, values: Sequence[NDArray[np.float32]]) -> None:
-    """Insert the rounding of a tensor between it and all that read it."""
-    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+def _round_to_bytes(graph: Graph, tensor: str, low: float, high: float) -> None:
+    """Insert the rounding of a tensor, ``low`` to ``high``, between it and all that read it."""
     if _is_picture(graph, tensor):
         step, zero = 1.0, 0
     elif low >= 0:
-        step, zero = high / 255 or 1.0, 0
+        step, zero = high * _KEPT / 255 or 1.0, 0
     else:
         step, zero = max(high, -low) / 127, 128
     name = f"{tensor}{_BYTES}"
@@ -128,10 +151,8 @@ def _is_picture(graph: Graph, tensor: str) -> bool:
 
 
 def _convolution(graph: Graph, conv: NodeProto) -> Convolution:
-    kernel = graph.constants[conv.input[1]]
-    bias = graph.constants[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(kernel), np.float32)
     stride = attribute(conv, "strides") or [1, 1]
-    return Convolution(kernel, bias, stride[0], tuple(attribute(conv, "pads") or [0] * 4))
+    return Convolution(*kernel_and_bias(graph, conv), stride[0], tuple(attribute(conv, "pads") or [0] * 4))
 
 
 def _put(graph: Graph, conv: NodeProto, new: Rounded) -> None:

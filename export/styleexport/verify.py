@@ -35,11 +35,11 @@ class Tolerance:
 
 
 # Rounding at a half can go either way in fp32; fp16 has 11 bits for values up to 255; int8 rounds every layer,
-# and cuts off what is larger than anything seen at calibration.
+# and a hard edge may come out elsewhere by a pixel.
 TOLERANCES = {
     "fp32": Tolerance(max=1, mean=0.02),
     "fp16": Tolerance(max=8, mean=0.5),
-    "int8": Tolerance(max=64, mean=2),
+    "int8": Tolerance(max=96, mean=2),
 }
 
 
@@ -95,6 +95,6 @@ def verify(reference: Sequence[Frame], found: Sequence[Frame], precision: str, w
         raise ExportError(
             f"got: {what} differs by up to {difference.max:.0f}, {difference.mean:.3f} on average, of 255, "
             f"over {difference.frames} frames; expected: at most {allowed.max:.0f} and {allowed.mean}.\n"
-            "Do this: train on, or longer; weights of a run cut short can overflow fp16. Nothing was written."
+            "Do this: train on, or longer; weights of a run cut short fit neither fp16 nor int8. Nothing was written."
         )
     return difference
