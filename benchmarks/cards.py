@@ -11,7 +11,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from stylesdk.manifest import Manifest
 from stylesdk.styles import Style, styles
 from styletrainer.cli import STAGES
 from styletrainer.config import TrainConfig, settings_from_toml
@@ -28,15 +27,6 @@ ARTWORKS = {
 PLACES = {"run", "photos", "vgg", "accelerator", "workers", "tick", "minutes", "steps", "result"}
 COMMAND = {"artworks", "styles", "pictures", "start", "generator", "generator_options", "new_style_only", "seed"}
 
-_MANY = "stylesdk train *.jpg --many --photos PHOTOS"
-_PICTURES = "--pictures PICTURES/STYLE ... --stage distill"
-SHARED = {
-    False: f"""{_MANY} {_PICTURES} -o runs/sm_d --size small --minutes 9  # 946 steps of 3
-{_MANY} --start runs/sm_d --stage finish -o runs/s6 --size small --minutes 42  # STEPS_S6 steps of 3""",
-    True: f"""{_MANY} {_PICTURES} -o runs/six_d --size base --minutes 11  # 1391 steps of 3
-{_MANY} --start runs/six_d --stage finish -o runs/six --size base --minutes 14  # 2009 steps of 3""",
-}
-
 CARD = """# {name}
 
 {subject}, as a real-time network.
@@ -52,22 +42,22 @@ CARD = """# {name}
 
 ## Commands
 
-`PHOTOS` is the folder of photographs. First a teacher of the reference size for every style, its pictures of all
-photos, and one network that learns from all teachers at once, then what they were taught:
+`PHOTOS` is the folder of photographs. First a teacher of the reference size for every style, and its pictures of
+all photos:
 
 ```sh
 stylesdk train STYLE.jpg --photos PHOTOS -o runs/t_STYLE --stage teacher --minutes 6
 stylesdk export runs/t_STYLE -o teachers --precision fp32
 stylesdk run PHOTOS -s teachers/STYLE.onnx -o PICTURES/STYLE
-{shared}
 ```
 
-Then this model:
+The teacher of starry_night took 712 steps; the others began with its 240th step and took 134 to 240. Then, each run
+beginning with the one before:
 
 {commands}
 
-The teacher of starry_night took 712 steps; the others began with its 240th step and took 134 to 240. Runs were
-bounded by `--minutes`; the steps behind each line are what these gave.
+Runs were bounded by `--minutes`; the steps behind each line are what these gave. Runs with `learning_rate=0.001`, and
+those of the stages before them, were made with Adam, before Muon came.
 
 ## Figures
 
@@ -81,8 +71,7 @@ On a GPU (TensorRT, CUDA graph): not measured; `python benchmarks/gpu_check.py` 
 - One scan, one palette: the photo's colours are replaced; `--keep-color` keeps them.
 - Heavily compressed video shows its blocks in the strokes. Large even areas are filled
   with one mark again and again (most in udnie and composition_vii) or get less texture than the painting has.
-- What the figures above miss of what was asked (loss at most 4.5, 3.5, 3 times the optimum for nano, small, base;
-  warping at most 3) is a matter of longer training.
+{missed}
 """
 
 
@@ -93,14 +82,12 @@ def results(name: str) -> dict[str, Any]:
     return found
 
 
-def command(manifest: Manifest) -> str:
-    """The line that trains a model again, from the settings that it carries."""
-    training = dict(manifest.training)
+def command(training: dict[str, Any], name: str) -> str:
+    """The line that does a training again, from the settings that a manifest carries."""
     minutes, steps = training.get("minutes"), training.get("result", {}).get("step")
     stage = "distill" if training.get("pictures") else "teacher" if training["generator"] == "johnson" else "finish"
-    several = len(training["styles"]) > 1
-    words = ["stylesdk", "train", *training["artworks"], "--photos", "PHOTOS", "-o", f"runs/{manifest.name}"]
-    words += ["--many"] if several else []
+    words = ["stylesdk", "train", *training["artworks"], "--photos", "PHOTOS", "-o", f"runs/{name}"]
+    words += ["--many"] if len(training["styles"]) > 1 else []
     words += [w for folder in training["pictures"] for w in ("--pictures", f"PICTURES/{folder}")]
     words += ["--start", f"runs/{training['start']}"] if training.get("start") else []
     words += ["--generator", training["generator"]] if training["generator"] != "realtime" else []
@@ -112,6 +99,32 @@ def command(manifest: Manifest) -> str:
     other.pop("precision", None)  # auto finds it
     words += [w for k, v in sorted(other.items()) for w in ("--set", f"{k}={json.dumps(v)}")]
     return f"{shlex.join(words)}  # {steps} steps of {training['batch']}"
+
+
+def commands(files: list[Style]) -> list[str]:
+    """All runs that led to these files, first to last, and their exports."""
+    lines: list[str] = []
+    for file in (f for f in files if f.manifest.precision == "fp32"):
+        chain, training, name = [], file.manifest.training, file.name
+        while training:
+            chain.append(command(training, name))
+            training, name = training.get("before", {}), training.get("start") or ""
+        precisions = [f.manifest.precision for f in files if f.name.removesuffix(".int8") == file.name]
+        asked = " ".join(f"--precision {precision}" for precision in precisions)
+        lines += [*reversed(chain), f"stylesdk export runs/{file.name} -o models --photos PHOTOS {asked}"]
+    return ["```sh", *dict.fromkeys(lines), "```"]
+
+
+def missed(labels: list[str]) -> list[str]:
+    """What was asked of these models and does not hold."""
+    asked = [line for name in ("quality", "temporal", "latency") for line in results(name).get("requirements", [])]
+    found = []
+    for line in asked:
+        if not line["met"] and line["what"].partition(": ")[0].removesuffix(".int8") in labels:
+            at_most, at_least = line["at_most"], line["at_least"]
+            limit = f"at most {at_most:.3g}" if at_most is not None else f"at least {at_least:.3g}"
+            found.append(f"- Missed: {line['what']}: {line['found']:.3g}, asked {limit}.")
+    return found
 
 
 def figures(model: str, style: str) -> dict[str, str]:
@@ -171,10 +184,9 @@ def card(name: str, files: list[Style]) -> str:
         measured = "" if name == "starry_night" else ", measured on starry_night, whose networks have the same shapes"
         table += ["", f"Latency at 640x480, 2 threads{measured} (`{results('latency')['command']}`):", ""]
         table += ["| file, runtime | ran on | p50 | p99 | times the reference |", "|---|---|---|---|---|", *lines]
-    commands = "```sh\n" + "\n".join(command(file.manifest) for file in fp32) + "\n```"
-    texts = {"files": rows, "figures": table}
-    joined = {key: "\n".join(lines) for key, lines in texts.items()}
-    return CARD.format(name=name, subject=subject, shared=SHARED[len(several) > 1], commands=commands, **joined)
+    labels = [f"{f.name}:{style}" if len(several) > 1 else f.name for f in fp32 for style in several]
+    texts = {"files": rows, "commands": commands(files), "figures": table, "missed": missed(labels)}
+    return CARD.format(name=name, subject=subject, **{key: "\n".join(lines) for key, lines in texts.items()})
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from styleexport.export import training_record
 from styleexport.onnx_from_checkpoint import generator_from_run, onnx_from_generator
 from stylesdk import Manifest, Stylizer
 from stylesdk.frames import Frame
@@ -15,8 +15,6 @@ from stylesdk.mix import split_style
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
 from styletrainer.report import STATS
-
-SIZES = ("nano", "base")  # in a file's name; none means small
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,26 @@ class Subject:
 
     @property
     def size(self) -> str:
-        """nano, small or base."""
-        return next((size for size in SIZES if size in self.path.stem.split(".")), "small")
+        """nano, small or base; empty for other networks."""
+        training = self.manifest.training
+        usual = "small" if training.get("generator", "realtime") == "realtime" else ""
+        return str(training.get("generator_options", {}).get("size", usual))
 
     @property
     def images(self) -> int | None:
-        """Photos that the training has seen, each time counted; None where the file does not say."""
-        training = self.manifest.training
-        step = training.get("result", {}).get("step")
-        return step * training.get("batch", 1) if step else None
+        """Photos that training has shown in this style, each time counted, in all runs that led to this one.
+
+        None where the file does not say.
+        """
+        seen, training = 0.0, self.manifest.training
+        while training:
+            step, batch = training.get("result", {}).get("step"), training.get("batch", 1)
+            if not step:
+                return None
+            turns = 1 if training.get("new_style_only") else max(len(training.get("styles", ())), 1)
+            seen += step * batch / turns
+            training = training.get("before", {})
+        return round(seen) or None
 
     def card(self) -> dict[str, Any]:
         """What a report says of it beside its figures."""
@@ -81,9 +90,8 @@ def reference_of(text: str, folder: Path) -> Subject:
 def _exported(run: Path, folder: Path) -> Path:
     generator, config = generator_from_run(run)
     styles, stride = config.styles or (Path(config.artworks[0]).stem,), int(generator.stride)  # type: ignore[arg-type]
-    last = (run / STATS).read_text(encoding="utf-8").splitlines()[-1]
-    training: dict[str, Any] = {"generator": config.generator, "batch": config.batch, "result": json.loads(last)}
     path = folder / f"{run.name}.onnx"
+    training = training_record(run, config)
     manifest = Manifest(run.name, styles, stride, "fp32", "Apache-2.0", training=training)
     path.write_bytes(onnx_from_generator(generator, manifest))
     return path

@@ -107,16 +107,20 @@ def appearance(photos: list[Frame], styled: list[Frame]) -> Figures:
 
 
 def precisions(subject: Subject, photos: list[Frame], styled: list[Frame], folder: Path) -> Figures:
-    """Largest and mean difference of the fp16 and int8 models to the fp32 one."""
+    """Largest and mean difference of the fp16 and int8 models to the fp32 one; and how int8 looks by itself."""
     if subject.reference or subject.manifest.precision != "fp32":
         return {}
     half = folder / f"{subject.path.stem}.fp16.onnx"
     half.write_bytes(fp16_from_onnx(subject.path.read_bytes(), str(subject.path)))
     files = {"fp16": half, "int8": subject.path.with_name(f"{subject.path.stem}.int8.onnx")}
-    differences = {
-        name: compare(styled, replace(subject, path=path).run(photos)) for name, path in files.items() if path.is_file()
-    }
-    return {name: {"max": found.max, "mean": found.mean} for name, found in differences.items()}
+    figures: Figures = {}
+    for name, path in files.items():
+        if path.is_file():
+            pictures = replace(subject, path=path).run(photos)
+            found = compare(styled, pictures)
+            looks = appearance(photos, pictures) if name == "int8" else {}
+            figures[name] = {"max": found.max, "mean": found.mean, **looks}
+    return figures
 
 
 def of_photos(photos: list[Frame]) -> Figures:
@@ -133,22 +137,30 @@ def requirements(models: Figures) -> list[Requirement]:
     """What is asked of every style; the reference network only serves as a measure."""
     lines = []
     references = {x["style"]: x for x in models.values() if x["reference"]}
-    singles = {(x["style"], x["size"]): x for x in models.values() if not x["reference"] and not x["of_several"]}
+    singles = {n: x for n, x in models.items() if not x["reference"] and not x["of_several"] and x["size"] != "nano"}
     for name, found in ((n, x) for n, x in models.items() if not x["reference"]):
-        lines.append(Requirement(f"{name}: grid", found["grid"], GRID_LIMIT))
-        lines.append(Requirement(f"{name}: border over the photo's", found["border"], **BORDER_LIMITS))
+        lines += _looks(name, found)
         if "int8" in found:
+            lines += _looks(f"{name}.int8", found["int8"])
             lines.append(Requirement(f"{name}: int8 to fp32, mean of 255", found["int8"]["mean"], INT8_LIMIT))
         if found.get("over_optimum"):
             ratio = found["over_optimum"]["median"]
             lines.append(Requirement(f"{name}: loss over its optimum", ratio, OPTIMUM_LIMITS[found["size"]]))
         beside = references.get(found["style"])
         if found["size"] == "small" and beside and "loss" in found:
-            lines.append(_loss_at_most(f"{name}: loss, at most the reference's", found, beside))
-        single = singles.get((found["style"], found["size"])) or singles.get((found["style"], "small"))
-        if found["of_several"] and single and "loss" in found:
-            lines.append(_loss_at_most(f"{name}: loss, within 5 % of the single style's", found, single, MULTI_LIMIT))
+            seen = f"{found['images'] or '?'} images seen, the reference {beside['images'] or '?'}"
+            lines.append(_loss_at_most(f"{name}: loss, at most the reference's ({seen})", found, beside))
+        for single, alone in singles.items() if found["of_several"] and "loss" in found else ():
+            if alone["style"] == found["style"]:
+                lines.append(_loss_at_most(f"{name}: loss, within 5 % of {single}'s", found, alone, MULTI_LIMIT))
     return lines
+
+
+def _looks(name: str, found: Figures) -> list[Requirement]:
+    return [
+        Requirement(f"{name}: grid", found["grid"], GRID_LIMIT),
+        Requirement(f"{name}: border over the photo's", found["border"], **BORDER_LIMITS),
+    ]
 
 
 def _loss_at_most(what: str, found: Figures, beside: Figures, factor: float = 1.0) -> Requirement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiny_models import LEVELS, painting_onnx
 import stylesdk
 from stylesdk import Stylizer
 from stylesdk.backends.fake import FakeBackend
+from stylesdk.live.scene import render_frame
 from stylesdk.manifest import Manifest, manifest_from_json
 from stylesdk.mix import split_style, weights_from_style
 
@@ -216,3 +218,16 @@ def test_manifest_from_before_reach_says_unknown() -> None:
     values = json.loads(replace(Manifest("a", ("a",), 8, "fp32", "CC0"), reach=5).to_json())
     del values["reach"]
     assert manifest_from_json(json.dumps(values), "x").reach == 0
+
+
+def test_shipped_blend_goes_from_one_style_to_the_other_in_even_steps() -> None:
+    """Ten steps from wave to udnie: each changes the picture, none by more than three of ten even ones would."""
+    frame = render_frame(30, 100, (120, 160))
+    with Stylizer("six", device="cpu", runtime="onnxruntime") as six:
+        blends = [six.run(frame, style={"wave": 1 - t / 10, "udnie": t / 10}).astype(int) for t in range(11)]
+        alone = [six.run(frame, style=name) for name in ("wave", "udnie")]
+    assert np.array_equal(blends[0], alone[0]) and np.array_equal(blends[10], alone[1])
+    steps = [float(np.abs(after - before).mean()) for before, after in pairwise(blends)]
+    whole = float(np.abs(blends[10] - blends[0]).mean())
+    assert whole > 10
+    assert min(steps) > 0 and max(steps) < 3 * whole / 10, steps

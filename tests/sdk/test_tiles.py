@@ -14,6 +14,7 @@ import stylesdk.tiles
 from styleexport.onnx_from_checkpoint import onnx_from_generator
 from stylesdk import Manifest, Stylizer
 from stylesdk.backends.fake import FakeBackend
+from stylesdk.live.scene import render_frame
 from stylesdk.tiles import TILE, tiles_for
 from styletrainer.generators import build_generator
 
@@ -52,6 +53,17 @@ def opened(path: Path, reach: int) -> Stylizer:
 def difference(path: Path, frame: np.ndarray, reach: int) -> int:
     with opened(path, 0) as whole, opened(path, reach) as tiled:
         return int(np.abs(whole.run(frame).astype(int) - tiled.run(frame)).max())
+
+
+@pytest.mark.parametrize("model", ["starry_night", "wave.int8", "six:udnie"])
+def test_shipped_tiles_equal_the_whole(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    frame = render_frame(30, 100, (700, 1000))
+    results = []
+    for side in (TILE, 384):
+        monkeypatch.setattr(stylesdk.tiles, "TILE", side)
+        with Stylizer(model, device="cpu", runtime="onnxruntime", threads=1) as stylizer:
+            results.append(stylizer.run(frame).astype(int))
+    assert np.abs(results[0] - results[1]).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(720, 960), (501, 803), (400, 1501), (1001, 390), (100, 2000)])
