@@ -24,7 +24,7 @@ from styleexport.verify import Difference, Sample, run_frames, run_torch, verify
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.checkpoint import write_atomically
-from styletrainer.config import TrainConfig
+from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.data import list_photos, read_picture
 from styletrainer.report import STATS
 
@@ -161,6 +161,19 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence: str) -> Manifest:
+    return Manifest(
+        name=name,
+        styles=config.styles or (name.split(".")[0],),  # a file is STYLE, STYLE.nano or STYLE.base
+        stride=int(generator.stride),
+        reach=int(getattr(generator, "reach", 0)),
+        precision="fp32",
+        licence=licence,
+        training=training_record(run, config),
+    )
+
+
+def training_record(run: Path, config: TrainConfig) -> dict[str, Any]:
+    """Settings of a run and its last figures; under ``before`` the same of the run that it began with."""
     settings = dataclasses.asdict(config)
     # Where the files lay on the machine that trained is nobody's business.
     for key in ("run", "photos", "vgg", "accelerator", "workers", "tick"):
@@ -170,12 +183,8 @@ def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence
     settings["start"] = Path(config.start).name if config.start else None
     stats = run / STATS
     lines = stats.read_text(encoding="utf-8").splitlines() if stats.is_file() else []
-    return Manifest(
-        name=name,
-        styles=config.styles or (name.split(".")[0],),  # a file is STYLE, STYLE.nano or STYLE.base
-        stride=int(generator.stride),
-        reach=int(getattr(generator, "reach", 0)),
-        precision="fp32",
-        licence=licence,
-        training=settings | {"result": json.loads(lines[-1]) if lines else {}},
-    )
+    settings["result"] = json.loads(lines[-1]) if lines else {}
+    before = Path(config.start) if config.start else run
+    if before.resolve() != run.resolve() and (before / STATS).is_file():
+        settings["before"] = training_record(before, config_from_run(before))
+    return settings

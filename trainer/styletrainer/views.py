@@ -10,6 +10,10 @@ from styletrainer.data import CONTEXT
 from styletrainer.recipes.hybrid import without_context
 from styletrainer.training import Training, bare
 
+# Pixels of movement. A few would do against the pixel grid; far ones also move the border away, which a network
+# otherwise takes for a place in the artwork, and paints sky along the top of every picture.
+_FARTHEST = 48
+
 
 def generate_views(
     training: Training, photo: Tensor, style: Tensor | None
@@ -18,7 +22,7 @@ def generate_views(
 
     Returns the two outputs, the movement (dy, dx) and the change of light, RGB (N, 1, H, W).
     """
-    dy, dx = (int(x) for x in torch.randint(1, 8, (2,)))
+    dy, dx = (int(x) for x in torch.randint(1, _FARTHEST + 1, (2,)))
     draws = [_item_draws(training, number, photo.shape) for number in range(photo.shape[0])]
     whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
     # A generator without a margin sees a picture's border as any other place.
@@ -30,7 +34,8 @@ def generate_views(
 
     if not training.config.equivariance_weight:
         return run(seen), None, (dy, dx), without_context(light)
-    moved = F.pad(seen, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
+    # Of the photo in its context: what is seen as a whole picture must come out as if it were part of one.
+    moved = F.pad(photo, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
     # One pass over both: DDP allows one forward a step.
     output, moved_output = run(torch.cat([seen, (moved + light + noise).clamp(0, 1)])).chunk(2)
     return output, moved_output, (dy, dx), without_context(light)

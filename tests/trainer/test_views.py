@@ -1,0 +1,50 @@
+"""The two views of a step: one photo, moved, lit anew and with noise, and nothing else between them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from styletrainer.losses import equivariance_loss
+from styletrainer.views import generate_views
+
+
+class Copy(torch.nn.Module):
+    """A style that leaves the photo as it is."""
+
+    margin = 32
+
+
+def training(weight: float, generator: torch.nn.Module) -> Any:
+    config = SimpleNamespace(seed=0, batch=4, equivariance_weight=weight)
+    fabric = SimpleNamespace(world_size=1, global_rank=0)
+    return SimpleNamespace(config=config, fabric=fabric, generator=generator, step=3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_only_light_and_noise_are_left_when_the_movement_is_taken_back(seed: int) -> None:
+    """Also along the borders of what is seen as a whole picture, and for far movements."""
+    torch.manual_seed(seed)
+    photo = 0.3 + 0.4 * torch.rand(4, 3, 160, 176)
+    copy = Copy()
+    copy.forward = lambda x: x  # type: ignore[method-assign, assignment]
+    output, moved, shift, light = generate_views(training(10.0, copy), photo, None)
+    assert moved is not None and all(1 <= way <= 48 for way in shift)
+    torch.testing.assert_close(output, photo[:, :, 32:-32, 32:-32])
+    assert equivariance_loss(moved - light, output, shift) == pytest.approx(0.015**2, rel=0.15)
+    assert light.abs().max() > 0.005
+
+
+def test_half_of_the_batch_is_seen_with_a_border() -> None:
+    seen: list[torch.Tensor] = []
+    copy = Copy()
+    copy.forward = lambda x: seen.append(x) or x  # type: ignore[method-assign, assignment, func-returns-value]
+    photo = torch.rand(64, 3, 96, 96)
+    output, moved, _, _ = generate_views(training(0.0, copy), photo, None)
+    assert moved is None and output.shape == (64, 3, 32, 32)
+    whole = [bool((x[:, :32] == x[:, 32:33]).all()) for x in seen[0]]
+    assert 16 < sum(whole) < 48
+    assert all(torch.equal(x, y) for x, y, bordered in zip(seen[0], photo, whole, strict=True) if not bordered)
