@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import cv2
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -32,3 +33,15 @@ def assert_same_weights(left: Path, right: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         assert torch.equal(value, theirs[name]), name
+
+
+def many(settings: Settings, names: str = "ab") -> Settings:
+    return settings | {"styles": list(names), "artworks": list(settings["artworks"]) * len(names)}  # type: ignore[call-overload]
+
+
+def inverted(settings: Settings, folder: Path) -> str:
+    """A teacher's pictures: the photos as negatives."""
+    folder.mkdir()
+    for path in Path(str(settings["photos"])).iterdir():
+        cv2.imwrite(str(folder / f"{path.stem}.png"), 255 - cv2.imread(str(path)))
+    return str(folder)

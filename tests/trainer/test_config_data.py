@@ -12,8 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from styletrainer.config import config_from_dict, settings_from_toml
-from styletrainer.data import CONTEXT, Crops, crop_batches, list_photos, pictures_of, read_artwork
+from styletrainer.data import CONTEXT, Crops, crop_batches, list_photos, read_artwork
 from styletrainer.errors import TrainError
+from styletrainer.pictures import photos_with_pictures
 
 Settings = dict[str, object]
 
@@ -190,8 +191,9 @@ def test_picture_is_of_the_same_place_as_its_photo(settings: Settings) -> None:
     folder.mkdir()
     for path in photos:
         cv2.imwrite(str(folder / f"{path.stem}.png"), 255 - cv2.imread(str(path)))
-    pictures = pictures_of(photos, folder, Path(str(settings["photos"])))
-    items = Crops(photos, crops(settings).artworks, 64, 2, 0, [pictures])
+    kept, pictures = photos_with_pictures(photos, Path(str(settings["photos"])), [folder])
+    assert kept == photos
+    items = Crops(photos, crops(settings).artworks, 64, 2, 0, pictures)
     for index in range(6):
         photo, _, picture, _ = items[index]
         assert photo.shape == picture.shape == (3, 128, 128)

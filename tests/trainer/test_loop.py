@@ -24,6 +24,7 @@ from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.loop import train
 from styletrainer.report import STATS
+from styletrainer.training import chosen_precision
 
 
 def test_losses_fall_and_the_run_folder_is_complete(settings: Settings) -> None:
@@ -55,6 +56,13 @@ def test_run_stores_the_precision_that_auto_chose(settings: Settings) -> None:
     folder = run(settings, precision="auto", steps=3)
     assert json.loads((folder / "config.json").read_text())["precision"] in ("bf16-mixed", "32-true")
     run(settings, precision="auto", steps=6)  # and is the same run when asked for again
+
+
+def test_auto_does_not_take_bf16_where_the_gpu_emulates_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    config = config_from_dict(settings | {"precision": "auto", "accelerator": "cuda"}, "the test")
+    assert chosen_precision(config) == "32-true"
 
 
 def test_bf16_trains(settings: Settings) -> None:

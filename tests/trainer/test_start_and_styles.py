@@ -6,13 +6,12 @@ import shutil
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
-from runs import Settings, assert_same_weights, run, stats
+from runs import Settings, assert_same_weights, inverted, many, run, stats
 from safetensors.torch import load_file
 
-from styletrainer.checkpoint import WEIGHTS, load_checkpoint, load_weights, save_checkpoint
+from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint, load_weights, save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
@@ -26,43 +25,30 @@ def test_start_begins_with_the_weights_of_a_run(settings: Settings, tmp_path: Pa
     assert onward[0]["style"] < anew[0]["style"]
 
 
-def inverted(settings: Settings, folder: Path) -> str:
-    """A teacher's pictures: the photos as negatives."""
-    folder.mkdir()
-    for path in Path(str(settings["photos"])).iterdir():
-        cv2.imwrite(str(folder / f"{path.stem}.png"), 255 - cv2.imread(str(path)))
-    return str(folder)
-
-
-def test_pictures_of_a_teacher_are_followed(settings: Settings, tmp_path: Path) -> None:
-    pictures = [inverted(settings, tmp_path / "pictures")]
-    lines = stats(run(settings, pictures=pictures, steps=16, tick=4, learning_rate=5e-3, teacher_weight=20.0))
-    assert lines[-1]["teacher"] < lines[0]["teacher"]
-
-
-def test_picture_of_another_size_than_its_photo(settings: Settings, tmp_path: Path) -> None:
-    folder = Path(inverted(settings, tmp_path / "pictures"))
-    for path in folder.iterdir():
-        cv2.imwrite(str(path), np.zeros((50, 60, 3), np.uint8))
-    with pytest.raises(TrainError, match=r"60x50; expected: 160x120, the size of its photo"):
-        run(settings, pictures=[str(folder)])
+@pytest.mark.parametrize("groups", ["one group", "no kinds"])
+def test_checkpoint_of_an_earlier_optimiser(settings: Settings, tmp_path: Path, groups: str) -> None:
+    """Before Muon there was Adam, with one group of all parameters; a later one had as many groups as Muon."""
+    folder = run(settings, steps=4)
+    state = load_checkpoint(folder)
+    assert state is not None
+    optimizer = state["optimizer"]
+    if groups == "one group":
+        joined = [number for group in optimizer["param_groups"] for number in group["params"]]
+        optimizer["param_groups"] = [optimizer["param_groups"][0] | {"params": joined}]
+    for group in optimizer["param_groups"]:
+        del group["kernels"]
+    torch.save(state, folder / CHECKPOINT)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(TrainError, match=r"got: .* step 4 .*earlier(.|\n)*expected: (.|\n)*Do this: .*--start "):
+        run(settings, steps=8)
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    run(settings, run=str(tmp_path / "onward"), start=str(folder), steps=2)  # what the error says to do
 
 
 def test_start_with_styles_in_another_order(settings: Settings, tmp_path: Path) -> None:
     before = run(many(settings), steps=4)
     with pytest.raises(TrainError, match="styles a, b; expected: b, a, in this order"):
         run(many(settings, "ba"), run=str(tmp_path / "other"), start=str(before))
-
-
-def test_photo_without_a_picture(settings: Settings, tmp_path: Path) -> None:
-    folder = Path(inverted(settings, tmp_path / "pictures"))
-    (folder / "3.png").unlink()
-    with pytest.raises(TrainError, match=r"lacks pictures of 1 of 6 photos, first 3(.|\n)*stylesdk run"):
-        run(settings, pictures=[str(folder)])
-
-
-def many(settings: Settings, names: str = "ab") -> Settings:
-    return settings | {"styles": list(names), "artworks": list(settings["artworks"]) * len(names)}  # type: ignore[call-overload]
 
 
 def test_several_styles_in_one_network(settings: Settings, tmp_path: Path) -> None:

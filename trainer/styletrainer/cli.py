@@ -51,7 +51,8 @@ def train(
         typer.Option(help="Finished run of several styles that gets one more; only its own parameters learn."),
     ] = None,
     pictures: Annotated[
-        list[Path] | None, typer.Option(help="Folder with a teacher's picture of every photo; one a style.")
+        list[Path] | None,
+        typer.Option(help="Folder with a teacher's picture of every photo; one a style, named like it or in its turn."),
     ] = None,
     start: Annotated[Path | None, typer.Option(help="Finished run whose weights to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,

@@ -75,11 +75,11 @@ class TrainConfig:
     workers: int = 1  # processes that read photos
     tick: int = 100  # steps between checkpoint, sample sheet and log line
     vgg: tuple[str, ...] = ()  # perceptual weights; () asks the environment, then PyTorch's URL
-    pictures: tuple[str, ...] = ()  # folders with a teacher's picture of every photo, one a style
+    pictures: tuple[str, ...] = ()  # folders with a teacher's picture of every photo, one a style that learns
     start: str | None = None  # finished run of the same generator whose weights to begin with
 
-    def problems(self) -> list[str]:
-        """Everything that is wrong with these settings, one line each."""
+    def problems(self, stored: bool = False) -> list[str]:
+        """Everything that is wrong with these settings, one line each; ``stored``: those of a run that was made."""
         if wrong := self._wrong_types():
             return wrong
         choices = {
@@ -108,7 +108,7 @@ class TrainConfig:
             found.append(f"ema: got {self.ema}, expected 0 up to 1")
         if not self.artworks:
             found.append("artworks: got none, expected at least one picture")
-        found += self._wrong_styles()
+        found += self._wrong_styles() + ([] if stored else self._half_named_pictures())
         if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
             found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
         if self.generator in GENERATORS:
@@ -133,7 +133,7 @@ class TrainConfig:
 
     def _wrong_styles(self) -> list[str]:
         found = []
-        expected = len(self.styles) if self.styles and not self.new_style_only else 1
+        expected = max(len(self.learning()), 1)
         if self.styles and not self.new_style_only and len(self.artworks) != expected:
             found.append(f"artworks: got {len(self.artworks)}, expected one for each of {len(self.styles)} styles")
         if self.pictures and len(self.pictures) != expected:
@@ -147,6 +147,28 @@ class TrainConfig:
                 "new_style_only: expected `styles`, the new one last, and `start`, the run that has the others"
             )
         return found
+
+    def learning(self) -> tuple[str, ...]:
+        """The styles that learn; () where the network has one, which needs no name."""
+        return self.styles[-1:] if self.new_style_only else self.styles
+
+    def _half_named_pictures(self) -> list[str]:
+        """Folders of pictures of which only some are named like a style: neither names nor order can be meant."""
+        names = {Path(folder).name for folder in self.pictures}
+        if len(self.pictures) != len(self.learning()) or names == set(self.learning()) or not names & set(self.styles):
+            return []
+        expected = ", ".join(self.learning())
+        return [
+            f"pictures: got folders named {', '.join(sorted(names))}, expected {expected}, the styles that learn "
+            "(rename the folders; where none has the name of a style, their order counts)"
+        ]
+
+    def with_pictures_by_name(self) -> TrainConfig:
+        """Folders of pictures that are named like the styles, in the styles' order; others stay as they are."""
+        by_name = {Path(folder).name: folder for folder in self.pictures}
+        if by_name.keys() != set(self.learning()):
+            return self
+        return dataclasses.replace(self, pictures=tuple(by_name[name] for name in self.learning()))
 
     def all_generator_options(self) -> dict[str, Any]:
         """``generator_options`` and, where there are several, the number of styles."""
@@ -181,20 +203,23 @@ def _all_numbers(layers: Any) -> bool:
     return all(isinstance(weight, (int, float)) for weight in layers.values())
 
 
-def config_from_dict(values: dict[str, Any], source: str) -> TrainConfig:
-    """Build a checked config; every unknown key and every bad value is named in one TrainError."""
+def config_from_dict(values: dict[str, Any], source: str, stored: bool = False) -> TrainConfig:
+    """Build a checked config; every unknown key and every bad value is named in one TrainError.
+
+    ``stored``: the values are those of a run that was made. Then ``pictures`` stay as the run used them.
+    """
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     problems = [f"{key}: unknown setting" for key in sorted(set(values) - known)]
     kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
     try:
         config = TrainConfig(**kept)
-        problems += config.problems()
+        problems += config.problems(stored)
     except TypeError as error:
         problems.append(str(error))
     if problems:
         listed = "\n  ".join(problems)
         raise TrainError(f"{source} has {len(problems)} problem(s):\n  {listed}")
-    return config
+    return config if stored else config.with_pictures_by_name()
 
 
 def config_from_run(run: Path) -> TrainConfig:
@@ -202,7 +227,7 @@ def config_from_run(run: Path) -> TrainConfig:
     path = run / "config.json"
     if not path.is_file():
         raise TrainError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`.")
-    return config_from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+    return config_from_dict(json.loads(path.read_text(encoding="utf-8")), str(path), stored=True)
 
 
 def settings_from_toml(path: Path) -> dict[str, Any]:

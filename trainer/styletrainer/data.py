@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from styletrainer.errors import TrainError
 
@@ -98,19 +98,6 @@ def _random_crop(picture: Picture, side: int, random: np.random.Generator) -> Pi
 Item = tuple[Tensor, Tensor, Tensor, int]
 
 
-def pictures_of(photos: Sequence[Path], folder: Path, of: Path) -> list[Path]:
-    """The file in ``folder`` for every photo below the folder ``of``: the same place and stem, any suffix."""
-    found = {path.relative_to(folder).with_suffix(""): path for path in list_photos(folder)}
-    names = [photo.relative_to(of).with_suffix("") for photo in photos]
-    if missing := [name for name in names if name not in found]:
-        raise TrainError(
-            f"got: {folder}, which lacks pictures of {len(missing)} of {len(photos)} photos, first {missing[0]}; "
-            "expected: one of every photo, in a folder like theirs.\n"
-            "Do this: put all photos into one folder, then stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
-        )
-    return [found[name] for name in names]
-
-
 class Crops(Dataset[Item]):
     """Item i: a photo crop, an artwork crop, the teacher's picture of the photo crop, unreadable photos passed over.
 
@@ -143,6 +130,16 @@ class Crops(Dataset[Item]):
         artwork = of_style[random.integers(len(of_style))]
         real = scaled(artwork, max(min(artwork.shape[:2]) * random.uniform(0.9, 1.15), self.crop))
         return photo, tensor_from_rgb(_random_crop(real, self.crop, random)), picture, skipped
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item] | TrainError:
+        """The items of a batch, as DataLoader asks for them.
+
+        An error is handed over: raised in a worker it would reach the user as a traceback.
+        """
+        try:
+            return [self[index] for index in indices]
+        except TrainError as error:
+            return error
 
     def _photo(self, random: np.random.Generator, pictures: Sequence[Path] | None) -> tuple[Picture, int]:
         """A crop of a photo (H, W, 3), or of it and its picture (H, W, 6), and how many were unreadable."""
@@ -190,12 +187,20 @@ def crop_batches(crops: Crops, *, first_step: int, batch: int, rank: int, world:
         crops,
         batch_size=batch,
         sampler=_Slice(first_step, batch, rank, world),
+        collate_fn=_collated,
         num_workers=workers,
         # One thread a worker: a worker's pools would fight the training's for the same cores.
         worker_init_fn=_one_thread if workers else None,
     )
-    for photos, artworks, pictures, skipped in loader:
+    for found in loader:
+        if isinstance(found, TrainError):
+            raise found
+        photos, artworks, pictures, skipped = found
         yield photos, artworks, pictures, int(skipped.sum())
+
+
+def _collated(items: list[Item] | TrainError) -> Any:
+    return items if isinstance(items, TrainError) else default_collate(items)
 
 
 def _one_thread(_: int) -> None:

@@ -20,7 +20,6 @@ from styletrainer.data import (
     Crops,
     crop_batches,
     list_photos,
-    pictures_of,
     read_artwork,
     read_picture,
     scaled,
@@ -28,6 +27,7 @@ from styletrainer.data import (
 )
 from styletrainer.errors import TrainError
 from styletrainer.losses import equivariance_loss
+from styletrainer.pictures import photos_with_pictures
 from styletrainer.report import Report, write_samples
 from styletrainer.training import Training, bare, open_run, set_up
 from styletrainer.views import generate_views
@@ -44,11 +44,11 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
         KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint.
     """
     run = Path(config.run)
-    photos = list_photos(Path(config.photos))
+    folder = Path(config.photos)
+    photos, pictures = photos_with_pictures(list_photos(folder), folder, [Path(p) for p in config.pictures])
     scans = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
     one_each = config.styles and not config.new_style_only
     artworks = [[artwork] for artwork in scans] if one_each else [scans]
-    pictures = [pictures_of(photos, Path(folder), Path(config.photos)) for folder in config.pictures]
     training = set_up(config, [[tensor_from_rgb(a) for a in of_style] for of_style in artworks])
     fabric = training.fabric
     open_run(training, run, resume)

@@ -64,6 +64,13 @@ class Training:
         load_state(bare(self.generator), state["generator"], "the checkpoint")
         load_state(self.averaged, state["averaged"], "the checkpoint")
         load_state(bare(self.critic), state["critic"], "the checkpoint's critic")
+        if _groups(state["optimizer"]) != _groups(self.optimizer.state_dict()):
+            run = self.config.run
+            raise TrainError(
+                f"got: {run}, whose checkpoint of step {state['step']} is of an earlier version's optimiser; expected: "
+                f"one of Muon, with the same groups of parameters. Nothing in {run} was changed.\n"
+                f"Do this: begin a new run with its weights: the same command with another -o, and --start {run}"
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
@@ -80,7 +87,7 @@ class Training:
 def set_up(config: TrainConfig, artworks: list[list[Tensor]]) -> Training:
     """Build the modules and optimisers, on their device and in their precision. ``artworks``: a list a style."""
     # Stored with the run: a resumed run computes in the precision that it began with.
-    config = dataclasses.replace(config, precision=_precision(config))
+    config = dataclasses.replace(config, precision=chosen_precision(config))
     world = int(os.environ.get("WORLD_SIZE", "1"))
     nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     fabric = Fabric(
@@ -129,12 +136,17 @@ def _parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def _precision(config: TrainConfig) -> str:
+def _groups(optimizer: dict[str, Any]) -> list[tuple[bool | None, int]]:
+    """What has to be the same for an optimiser's state to fit: each group's kind, and how many parameters it has."""
+    return [(group.get("kernels"), len(group["params"])) for group in optimizer["param_groups"]]
+
+
+def chosen_precision(config: TrainConfig) -> str:
     """bf16 is ten times faster where the device has it, and slower than fp32 where it is emulated."""
     if config.precision != "auto":
         return config.precision
     if config.accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported()
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
         native = config.accelerator in ("auto", "cpu") and bool(asked and asked())
