@@ -49,11 +49,12 @@ def engine_from_onnx(
         progress: called with the name of a phase and the share of it that is done, 0-1.
 
     Returns:
-        The sidecar's manifest: with the plan's SHA-256, sizes, and what it was built with and for.
+        The sidecar's manifest: with the plan's SHA-256, sizes, and what it was built with and for; in its quality
+        ``difference_of_plan_graph`` is how far the graph of an int8 plan is from the int8 file.
 
     Raises:
-        ExportError: bad sizes or flavour, a graph that TensorRT refuses, a failed build, a folder that
-            cannot be written.
+        ExportError: bad sizes or flavour, an int8 model that TensorRT would compute too differently, a graph
+            that it refuses, a failed build, a folder that cannot be written.
         ModelFileError: a missing, damaged or foreign ONNX file.
         MissingExtraError: TensorRT (or, on a GPU, pycuda) is not installed.
         DeviceError: the GPU cannot be opened.
@@ -69,9 +70,11 @@ def engine_from_onnx(
     engine = _engine(flavour, trt.__version__)
     monitor = _monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
     if manifest.precision == "int8":
-        from styleexport.int8_for_tensorrt import int8_for_tensorrt
+        from styleexport.int8_for_tensorrt import int8_plan_within_tolerance
 
-        data = int8_for_tensorrt(data)
+        data, found = int8_plan_within_tolerance(data, str(onnx_path))
+        quality = manifest.quality | {"difference_of_plan_graph": dataclasses.asdict(found)}
+        manifest = dataclasses.replace(manifest, quality=quality)
     plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), monitor)
     if monitor and monitor.failure:
         raise monitor.failure

@@ -20,7 +20,7 @@ from styleexport.onnx_from_checkpoint import (
     generator_from_run,
     onnx_from_generator,
 )
-from styleexport.verify import Difference, Sample, run_frames, run_torch, verify
+from styleexport.verify import Difference, Frame, Sample, run_frames, run_torch, verify_each_style
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.checkpoint import write_atomically
@@ -77,7 +77,8 @@ def export_onnx(
             data, found = int8_within_tolerance(fp32, name, calibration, samples, wanted)
         else:
             data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
-            found = verify(wanted, run_frames(data, samples), precision, f"{precision} ONNX against fp32 torch")
+            what, frames = f"{precision} ONNX against fp32 torch", run_frames(data, samples)
+            found = verify_each_style(samples, manifest.styles, wanted, frames, precision, what)
         quality = manifest_from_onnx(data, name).quality | {"difference_to_torch": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, precision=precision, quality=quality)
         models[path] = sealed(onnx.load_model_from_string(data), manifest), found
@@ -94,11 +95,13 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
         ModelFileError: not an intact model of ours. ExportError: outside the tolerance.
     """
     data = read_model_file(path)
-    if manifest_from_onnx(data, str(path)).precision != "fp32":
+    manifest = manifest_from_onnx(data, str(path))
+    if manifest.precision != "fp32":
         return path
-    samples = verification_samples(photos, len(manifest_from_onnx(data, str(path)).styles))
+    samples = verification_samples(photos, len(manifest.styles))
     half = fp16_from_onnx(data, str(path))
-    verify(run_frames(data, samples), run_frames(half, samples), "fp16", "fp16 ONNX against fp32 ONNX")
+    wanted, found = run_frames(data, samples), run_frames(half, samples)
+    verify_each_style(samples, manifest.styles, wanted, found, "fp16", "fp16 ONNX against fp32 ONNX")
     written = out / f"{path.stem}.fp16.onnx"
     make_folder(out)
     _write(written, half)
@@ -129,23 +132,31 @@ def int8_model(path: Path, out: Path, photos: Path | None) -> Path:
 def verification_samples(photos: Path | None, styles: int) -> list[Sample]:
     """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise.
 
-    Of several ``styles`` they take one each in turn; the last frame takes a blend of all.
+    Each of several ``styles`` gets two pictures at full strength; a blend of all is seen at full and at half.
     """
+    pictures = _pictures(photos)
+    if styles == 1:
+        return [Sample(_frame(p, i), 1.0 if i % 4 else 0.5) for i, p in enumerate(pictures)]
+    blend = np.full(styles, 1 / styles, np.float32)
+    weights = [*np.eye(styles, dtype=np.float32).repeat(2, axis=0), blend, blend]
+    frames = [_frame(pictures[i % len(pictures)], i) for i in range(len(weights))]
+    strengths = [1.0] * (len(weights) - 1) + [0.5]
+    return [Sample(*values) for values in zip(frames, strengths, weights, strict=True)]
+
+
+def _pictures(photos: Path | None) -> list[Frame]:
     paths = list_photos(photos) if photos else []
     pictures = [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
     if not pictures:
         random = np.random.default_rng(0)
         waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)
         pictures = [np.asarray(cv2.resize(w, (512, 384), interpolation=cv2.INTER_CUBIC), np.uint8) for w in waves]
-    samples = []
-    for index, picture in enumerate(pictures):
-        height, width = _SIDES[index % len(_SIDES)]
-        frame = np.ascontiguousarray(picture[:height, :width, ::-1])
-        weights = np.eye(styles, dtype=np.float32)[index % styles] if styles > 1 else None
-        if styles > 1 and index == len(pictures) - 1:
-            weights = np.full(styles, 1 / styles, np.float32)
-        samples.append(Sample(frame, 1.0 if index % 4 else 0.5, weights))
-    return samples
+    return pictures
+
+
+def _frame(picture: Frame, index: int) -> Frame:
+    height, width = _SIDES[index % len(_SIDES)]
+    return np.ascontiguousarray(picture[:height, :width, ::-1])
 
 
 def make_folder(folder: Path) -> None:

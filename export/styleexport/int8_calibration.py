@@ -9,7 +9,8 @@ import numpy as np
 
 from styleexport.errors import ExportError
 from styleexport.int8_from_onnx import int8_from_onnx
-from styleexport.verify import Difference, Frame, Sample, run_frames, verify
+from styleexport.verify import Difference, Frame, Sample, run_frames, verify_each_style
+from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.data import list_photos, read_picture
 
 _PHOTOS = 16
@@ -19,7 +20,7 @@ _SIDE = 256  # pixels
 def int8_within_tolerance(
     fp32: bytes, source: str, calibration: Sequence[Sample], samples: Sequence[Sample], wanted: Sequence[Frame]
 ) -> tuple[bytes, Difference]:
-    """The int8 form of a model with the fewest float layers that ``verify`` lets through, and its difference.
+    """The int8 form of a model with the fewest float layers that is close in every style, and its difference.
 
     Args:
         fp32: serialised fp32 model.
@@ -29,12 +30,13 @@ def int8_within_tolerance(
         wanted: what the fp32 model gives for ``samples``.
 
     Raises:
-        ExportError: outside the tolerance even with the last and the first convolution in float.
+        ExportError: a style outside the tolerance even with the last and the first convolution in float.
     """
+    styles, what = manifest_from_onnx(fp32, source).styles, f"int8 of {source}"
     for float_layers in (0, 1, 2):
         int8 = int8_from_onnx(fp32, source, calibration, float_layers)
         try:
-            return int8, verify(wanted, run_frames(int8, samples), "int8", f"int8 of {source}")
+            return int8, verify_each_style(samples, styles, wanted, run_frames(int8, samples), "int8", what)
         except ExportError as error:
             refusal = error
     raise refusal

@@ -15,7 +15,7 @@ import styleexport.int8_calibration as calibration
 from styleexport.byte_layout import arrange_for_bytes
 from styleexport.engine_from_onnx import engine_from_onnx
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, fp16_model, int8_model
+from styleexport.export import export_onnx, fp16_model, int8_model, verification_samples
 from styleexport.int8_for_tensorrt import int8_for_tensorrt
 from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.int8_rounding import Convolution, rounded
@@ -131,13 +131,13 @@ def test_as_few_layers_as_can_be_stay_float(tmp_path: Path, photos: Path, monkey
     """Refused with every layer rounded, taken with all but the last; and the file says so."""
     tried: list[int] = []
 
-    def verify(wanted: object, found: object, precision: str, what: str) -> Difference:
+    def verify(*_: object) -> Difference:
         tried.append(1)
         if len(tried) == 1:
             raise ExportError("too coarse")
         return Difference(5, 1.0, 8)
 
-    monkeypatch.setattr(calibration, "verify", verify)
+    monkeypatch.setattr(calibration, "verify_each_style", verify)
     written = int8_model(NANO, tmp_path, photos)
     assert len(tried) == 2
     assert manifest_from_onnx(written.read_bytes(), "it").quality["float_layers"] == ["last convolution"]
@@ -232,6 +232,25 @@ def test_tensorrt_gets_signed_bytes_and_about_the_same_picture(int8: Path) -> No
     assert compare(wanted, run_frames(signed, samples)).mean <= 3
 
 
+def test_a_plan_too_far_from_its_int8_file_is_refused(
+    int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT computes with 7 bits where the file has 8: that differs, and is said before anything is built."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    monkeypatch.setitem(TOLERANCES, "int8 plan", Tolerance(max=255, mean=0.1, do="take another"))
+    sizes = {"min_size": (48, 64), "opt_size": (48, 64), "max_size": (48, 64)}
+    with pytest.raises(ExportError, match=r"as TensorRT takes it(.|\n)*at most 255 and 0\.1(.|\n)*take another"):
+        engine_from_onnx(int8, tmp_path / "it.plan", **sizes, flavour="tensorrt_rtx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_written_rounds_where_the_graph_does(int8: Path) -> None:
+    """Node by node each rounding is the graph's own; fused, sums are rounded elsewhere."""
+    samples = [Sample(frame) for frame in scenes(1, (120, 160))]
+    fused, written = (run_frames(int8.read_bytes(), samples, as_written=w) for w in (False, True))
+    assert 0 < compare(fused, written).mean <= 2
+
+
 @pytest.mark.parametrize("styles", [1, 3])
 def test_tensorrt_builds_it(int8: Path, tmp_path: Path, styles: int) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
@@ -246,4 +265,11 @@ def test_tensorrt_builds_it(int8: Path, tmp_path: Path, styles: int) -> None:
     sizes = {"min_size": (48, 64), "opt_size": (48, 64), "max_size": (96, 128)}
     built = engine_from_onnx(model, tmp_path / "it.plan", **sizes, flavour="tensorrt_rtx")
     assert built.precision == "int8" and len(built.styles) == styles
+    quality = manifest_from_onnx(model.read_bytes(), "it").quality
+    found = Difference(**built.quality.pop("difference_of_plan_graph"))
+    assert built.quality == quality, "the figures of the int8 file stay"
+    samples = verification_samples(None, styles)
+    signed = int8_for_tensorrt(model.read_bytes())
+    assert found == compare(*(run_frames(d, samples, as_written=True) for d in (model.read_bytes(), signed)))
+    assert 0 < found.mean <= 3 and found.max <= 128
     assert (tmp_path / "it.plan").read_bytes()[:4] == b"vtrt"
