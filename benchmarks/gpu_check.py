@@ -98,14 +98,27 @@ def environment(gpu: bool) -> Figures:
     return found
 
 
-def shipped_model(given: str | None, half: bool = False) -> Path:
-    """The ONNX file to run: the one given, else a bundled style."""
+def shipped_model(given: str | None) -> Path:
+    """The ONNX file to run: the one given, else a bundled style in fp32."""
     if given:
         return Path(given)
-    found = sorted(STYLES.glob("*.fp16.onnx" if half else "*.onnx")) or sorted(STYLES.glob("*.onnx"))
+    found = sorted(STYLES.glob("*.onnx"))
     if not found:
         raise NotRun("no bundled style; give --model FILE.onnx")
-    return next((p for p in found if p.name.startswith("starry_night.")), found[0])
+    # By its whole name: beside it lie the same style in other sizes and in int8.
+    return next((p for p in found if p.name == "starry_night.onnx"), found[0])
+
+
+def half_model(given: str | None, folder: Path) -> Path:
+    """The file given as it is, else a bundled style in fp16: converted at the first call, since none is shipped."""
+    path = shipped_model(given)
+    if given:
+        return path
+    half = folder / f"{path.stem}.fp16.onnx"
+    if not half.exists():
+        convert = need("styleexport.fp16_from_onnx").fp16_from_onnx
+        half.write_bytes(convert(path.read_bytes(), str(path)))
+    return half
 
 
 def picture(size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -156,16 +169,16 @@ def ort_pixels(model: str | None) -> Figures:
     return compared(ort_session(path).run(None, feeds)[0], cpu.run(None, feeds)[0])
 
 
-def ort_graph(model: str | None, size: tuple[int, int]) -> Figures:
+def ort_graph(model: Callable[[], Path], size: tuple[int, int]) -> Figures:
     """GPU-resident frames through onnxruntime, without and with its CUDA graph."""
-    torch, figures = cuda_torch(), Figures()
+    torch, path, figures = cuda_torch(), model(), Figures()
     tensors = {
         "frame": torch.from_numpy(picture(size)[None]).cuda(),
         "strength": torch.ones(1, device="cuda"),
     }
     styled = torch.empty_like(tensors["frame"])
     for prefix, options in (("", {}), ("graph ", {"enable_cuda_graph": "1"})):
-        session = ort_session(shipped_model(model, half=True), options)
+        session = ort_session(path, options)
         binding = session.io_binding()
         for name, tensor in tensors.items():
             kind = np.uint8 if name == "frame" else np.float32
@@ -215,14 +228,14 @@ def stylizer_latency(open_model: Callable[[], Path], size: tuple[int, int]) -> F
         return {**{k: round(float(v), 3) for k, v in figures.items()}, "backend": stylizer.backend}
 
 
-def plan_of(model: str | None, flavour: str, size: tuple[int, int], folder: Path) -> Path:
+def plan_of(model: Callable[[], Path], flavour: str, size: tuple[int, int], folder: Path) -> Path:
     """A fixed-size plan, built at the first call."""
     need(flavour)
     export = need("styleexport.engine_from_onnx")
     path = folder / f"{flavour}-{size[0]}.plan"
     if not path.exists():
         export.engine_from_onnx(
-            shipped_model(model, half=True),
+            model(),
             path,
             min_size=size,
             opt_size=size,
@@ -232,13 +245,13 @@ def plan_of(model: str | None, flavour: str, size: tuple[int, int], folder: Path
     return path
 
 
-def engine_pixels(model: str | None, plan: Callable[[], Path]) -> Figures:
+def engine_pixels(model: Callable[[], Path], plan: Callable[[], Path]) -> Figures:
     """An engine through Stylizer against the same graph on the CPU."""
     stylesdk, frame = need("stylesdk"), picture(SIZES[0])
     start = time.perf_counter()
     path = plan()
     built = time.perf_counter() - start
-    with stylesdk.Stylizer(shipped_model(model, half=True), device="cpu") as reference:
+    with stylesdk.Stylizer(model(), device="cpu") as reference:
         wanted = reference.run(frame)
     with stylesdk.Stylizer(path) as stylizer:
         figures = compared(stylizer.run(frame), wanted)
@@ -365,6 +378,7 @@ def random_vgg(torch: Any) -> Callable[[Any], dict[int, Any]]:
 def checks(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Callable[[], Figures]]]:
     """Every row but the first, in order."""
     model = options.model
+    half = partial(half_model, model, folder)
     for size in (*SIZES, (1080, 1920)):
         yield f"copies {size[1]}x{size[0]}", partial(copies, size)
     for batch in (4, 16):
@@ -372,12 +386,11 @@ def checks(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Cal
     yield "onnxruntime CUDA: right pixels", partial(ort_pixels, model)
     for size in SIZES:
         label = f"{size[1]}x{size[0]}"
-        onnx = partial(shipped_model, model, half=True)
-        yield f"onnxruntime CUDA: Stylizer {label}", partial(stylizer_latency, onnx, size)
-        yield f"onnxruntime CUDA: on the GPU {label}", partial(ort_graph, model, size)
+        yield f"onnxruntime CUDA: Stylizer {label}", partial(stylizer_latency, half, size)
+        yield f"onnxruntime CUDA: on the GPU {label}", partial(ort_graph, half, size)
     for flavour in ("tensorrt", "tensorrt_rtx"):
-        plans = {size: partial(plan_of, model, flavour, size, folder) for size in SIZES}
-        yield f"{flavour}: right pixels", partial(engine_pixels, model, plans[SIZES[0]])
+        plans = {size: partial(plan_of, half, flavour, size, folder) for size in SIZES}
+        yield f"{flavour}: right pixels", partial(engine_pixels, half, plans[SIZES[0]])
         for size, plan in plans.items():
             label = f"{size[1]}x{size[0]}"
             yield f"{flavour}: Stylizer {label}", partial(stylizer_latency, plan, size)
