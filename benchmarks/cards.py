@@ -11,6 +11,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from reports import Requirement
+
 from stylesdk.styles import Style, styles
 from styletrainer.cli import STAGES
 from styletrainer.config import TrainConfig, settings_from_toml
@@ -118,13 +120,9 @@ def commands(files: list[Style]) -> list[str]:
 def missed(labels: list[str]) -> list[str]:
     """What was asked of these models and does not hold."""
     asked = [line for name in ("quality", "temporal", "latency") for line in results(name).get("requirements", [])]
-    found = []
-    for line in asked:
-        if not line["met"] and line["what"].partition(": ")[0].removesuffix(".int8") in labels:
-            at_most, at_least = line["at_most"], line["at_least"]
-            limit = f"at most {at_most:.3g}" if at_most is not None else f"at least {at_least:.3g}"
-            found.append(f"- Missed: {line['what']}: {line['found']:.3g}, asked {limit}.")
-    return found
+    wanted = [line for line in asked if line["what"].partition(": ")[0].removesuffix(".int8") in labels]
+    lines = [Requirement(line["what"], line["found"], line["at_most"], line["at_least"]) for line in wanted]
+    return [f"- {line}." for line in lines if not line.met]
 
 
 def figures(model: str, style: str) -> dict[str, str]:
