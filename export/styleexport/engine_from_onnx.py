@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from styleexport.errors import ExportError
-from stylesdk.backends.tensorrt import EXTRAS, collecting_logger, import_flavour
-from stylesdk.gpu.device import cuda_usable, open_device
+from stylesdk.backends.tensorrt_engine import EXTRAS, collecting_logger, import_flavour
+from stylesdk.gpu import cuda_usable, open_device
 from stylesdk.manifest import Engine, Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 

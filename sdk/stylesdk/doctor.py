@@ -11,7 +11,7 @@ from rich.table import Table
 
 from stylesdk.backends import installed, runtime_for
 from stylesdk.errors import StyleSDKError
-from stylesdk.gpu.device import cuda_usable, driver_cuda_version
+from stylesdk.gpu.driver import cuda_usable, driver_cuda_version
 from stylesdk.latency import machine_card
 from stylesdk.styles import styles
 from stylesdk.stylizer import Stylizer

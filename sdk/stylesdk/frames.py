@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -64,6 +65,20 @@ def fitted(frame: Frame, fit: Fit) -> Frame:
 def restored(styled: Frame, fit: Fit) -> Frame:
     """The frame's part of a styled canvas, in the frame's own size."""
     return _resized(styled[: fit.inner[0], : fit.inner[1]], fit.source)
+
+
+def prepared(frame: object, canvas_for: Callable[[tuple[int, int]], tuple[int, int]]) -> tuple[Frame, Fit, Frame]:
+    """The frame, checked; how it fits the canvas that a runtime has for its size; and the frame in that canvas."""
+    photo = checked(frame)
+    size = (photo.shape[0], photo.shape[1])
+    fit = fit_for(size, canvas_for(size))
+    return photo, fit, fitted(photo, fit)
+
+
+def finished(styled: Frame, photo: Frame, fit: Fit, keep_color: bool) -> Frame:
+    """What ``prepared`` did, undone in the styled canvas; with the photo's chroma where ``keep_color``."""
+    styled = restored(styled, fit)
+    return recolored(styled, photo) if keep_color else styled
 
 
 def recolored(styled: Frame, photo: Frame) -> Frame:

@@ -49,7 +49,11 @@ class Latency(Mapping[str, Percentiles]):
         """Time the body as stage ``name``; a body that raises is not counted."""
         start = time.perf_counter()
         yield
-        self._seconds[name].append(time.perf_counter() - start)
+        self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count a duration that was measured elsewhere."""
+        self._seconds[name].append(seconds)
 
     def clear(self) -> None:
         """Forget all frames, so that warm-up does not count."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import overload
 
 import numpy as np
 
-from stylesdk.backends import Backend, open_backend
+from stylesdk.backends import Backend, GpuBackend, QueueingBackend, open_backend
 from stylesdk.errors import ClosedError, FrameError
-from stylesdk.frames import Frame, checked, fit_for, fitted, recolored, restored
+from stylesdk.frames import Frame, finished, prepared
+from stylesdk.gpu.gpu_frame import GpuFrame, OnGpu, is_on_gpu
 from stylesdk.latency import Latency
 from stylesdk.manifest import Manifest
 from stylesdk.mix import Mix, Weights, split_style, weights_from_style
+from stylesdk.stream import overlapped
 from stylesdk.styles import DEFAULT, resolve
 from stylesdk.tiles import run_in_tiles, tiles_for
 
@@ -90,54 +93,88 @@ class Stylizer:
         """Percentiles of preprocess, inference, postprocess and total over the last 1,000 frames."""
         return self._latency
 
+    @overload
     def run(
-        self, frame: Frame, strength: float = 1.0, style: str | Mix | None = None, *, keep_color: bool = False
-    ) -> Frame:
+        self, frame: Frame, strength: float = ..., style: str | Mix | None = ..., *, keep_color: bool = ...
+    ) -> Frame: ...
+
+    @overload
+    def run(self, frame: OnGpu, strength: float = ..., style: str | Mix | None = ...) -> GpuFrame: ...
+
+    def run(
+        self,
+        frame: Frame | OnGpu,
+        strength: float = 1.0,
+        style: str | Mix | None = None,
+        *,
+        keep_color: bool = False,
+    ) -> Frame | GpuFrame:
         """Style one frame.
 
         Args:
             frame: BGR uint8 (H, W, 3), any H and W; it is not changed. One larger than 2560x1440 is styled in
-                tiles where the model allows it, with the same result.
+                tiles where the model allows it, with the same result. With a TensorRT plan it may be on the GPU, in
+                a size that the plan takes: a CUDA tensor of torch, CuPy, … (``__dlpack__`` or
+                ``__cuda_array_interface__``); then the result is there too, and nothing is copied.
             strength: 0 = the photo, 1 = the full style.
             style: one of ``styles``, or a mix of several, name -> weight, weights of 0 or more in any scale.
                 None is what the constructor chose. Another style costs nothing: it is an input, not a reload.
-            keep_color: the styled luma with the photo's chroma.
+            keep_color: the styled luma with the photo's chroma; of frames in host memory.
 
         Returns:
-            BGR uint8 (H, W, 3), the same size, the caller's to keep.
+            BGR uint8 (H, W, 3), the same size, the caller's to keep: a numpy array, or a ``GpuFrame`` that
+            ``torch.from_dlpack`` and others share.
 
         Raises:
-            FrameError: wrong dtype, rank, channels, an empty frame, or a strength outside 0-1.
+            FrameError: wrong dtype, rank, channels, an empty frame, or a strength outside 0-1; on the GPU also a
+                size that the plan does not take, or a model that is no plan.
             StyleError: a style that is not the model's, or weights that do not mix.
             ClosedError: after ``close``.
         """
+        backend, weights = self._opened(), self._weights(strength, style)
+        with self._latency.stage("total"):
+            if is_on_gpu(frame):
+                return self._run_on_gpu(backend, frame, strength, weights, keep_color)
+            with self._latency.stage("preprocess"):
+                photo, fit, canvas = prepared(frame, backend.canvas)
+            with self._latency.stage("inference"):
+                styled = self._infer(backend, canvas, strength, weights)
+            with self._latency.stage("postprocess"):
+                return finished(styled, photo, fit, keep_color)
+
+    def _opened(self) -> Backend:
         if self._backend is None:
             raise ClosedError("run() on a closed Stylizer", do="open a new one")
+        return self._backend
+
+    def _weights(self, strength: float, style: str | Mix | None) -> Weights | None:
+        """What the backend takes as style."""
         if not 0 <= strength <= 1:
             raise FrameError(f"strength {strength}", expected="0 to 1")
         weights = self._default if style is None else weights_from_style(style, self.styles)
-        with self._latency.stage("total"):
-            with self._latency.stage("preprocess"):
-                frame = checked(frame)
-                size = (frame.shape[0], frame.shape[1])
-                fit = fit_for(size, self._backend.canvas(size))
-                canvas = fitted(frame, fit)
-            with self._latency.stage("inference"):
-                styled = self._infer(self._backend, canvas, strength, weights)
-            with self._latency.stage("postprocess"):
-                styled = restored(styled, fit)
-                return recolored(styled, frame) if keep_color else styled
+        return weights if len(weights) > 1 else None
 
-    def _infer(self, backend: Backend, canvas: Frame, strength: float, weights: Weights) -> Frame:
-        def infer(part: Frame) -> Frame:
-            return backend.infer(part, strength, weights if len(weights) > 1 else None)
+    def _run_on_gpu(
+        self, backend: Backend, frame: object, strength: float, weights: Weights | None, keep_color: bool
+    ) -> GpuFrame:
+        if keep_color or not isinstance(backend, GpuBackend):
+            raise FrameError(
+                f"a frame on the GPU, for {'keep_color' if keep_color else backend.name}",
+                expected="a numpy array, or a TensorRT plan without keep_color",
+                do="copy the frame to the host: frame.cpu().numpy()",
+            )
+        with self._latency.stage("inference"):
+            return backend.infer_on_gpu(frame, strength, weights)
 
+    def _infer(self, backend: Backend, canvas: Frame, strength: float, weights: Weights | None) -> Frame:
         promise = self._manifest
         # A plan has its memory already, and is fastest in the size that it was built for.
         if promise is None or promise.max_size is not None:
-            return infer(canvas)
+            return backend.infer(canvas, strength, weights)
         tiles = tiles_for((canvas.shape[0], canvas.shape[1]), promise.reach, promise.stride)
-        return infer(canvas) if tiles is None else run_in_tiles(canvas, tiles, infer)
+        if tiles is None:
+            return backend.infer(canvas, strength, weights)
+        return run_in_tiles(canvas, tiles, lambda part: backend.infer(part, strength, weights))
 
     def stream(
         self,
@@ -147,9 +184,19 @@ class Stylizer:
         *,
         keep_color: bool = False,
     ) -> Iterator[Frame]:
-        """Style every frame of ``frames``, in order, one at a time as they are asked for; arguments as in ``run``."""
-        for frame in frames:
-            yield self.run(frame, strength, style, keep_color=keep_color)
+        """Style every frame of ``frames``, in order; arguments as in ``run``.
+
+        On a TensorRT plan a frame travels to and from the GPU while another is computed: more frames a second than
+        ``run``, each of them one frame later, as the next one is taken from ``frames`` first. Elsewhere the
+        same as ``run``, one at a time as they are asked for.
+        """
+        backend = self._opened()
+        if isinstance(backend, QueueingBackend):
+            look = (strength, self._weights(strength, style), keep_color)
+            yield from overlapped(backend, frames, look, self._latency, self._opened)
+        else:
+            for frame in frames:
+                yield self.run(frame, strength, style, keep_color=keep_color)
 
     def close(self) -> None:
         """Free the runtime. May be called twice."""

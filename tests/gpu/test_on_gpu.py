@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stylesdk import Stylizer
-from stylesdk.gpu.device import cuda_usable
+from stylesdk.gpu import cuda_usable
 from stylesdk.live.scene import render_frame
 from stylesdk.styles import resolve
 
@@ -44,6 +44,47 @@ def test_fp16_engine_has_the_pixels_of_the_fp32_onnx(tmp_path: Path) -> None:
         for strength in (0.0, 0.5, 1.0):
             largest, mean = differences(engine.run(frame, strength), reference.run(frame, strength))
             assert largest <= 8 and mean <= 0.5
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from styleexport.engine_from_onnx import engine_from_onnx
+    from styleexport.export import fp16_model
+
+    folder = tmp_path_factory.mktemp("plan")
+    half = fp16_model(resolve("starry_night.nano"), folder, None)
+    engine_from_onnx(half, folder / "a.plan", min_size=(240, 320), opt_size=(480, 640), max_size=(720, 1280))
+    return folder / "a.plan"
+
+
+def test_stream_has_the_pixels_of_run_whatever_the_size(plan: Path) -> None:
+    sizes = [(480, 640)] * 8 + [(720, 1280)] * 4 + [(240, 320), (480, 640), (480, 640)]
+    frames = [render_frame(10 * index, 200, size) for index, size in enumerate(sizes)]
+    with Stylizer(plan) as stylizer:
+        wanted = [stylizer.run(frame) for frame in frames]
+        for found, expected in zip(stylizer.stream(frames), wanted, strict=True):
+            # By CUDA graph or not, in one place or the other: the same kernels.
+            assert (found == expected).all()
+
+
+def test_frames_of_torch_stay_on_the_gpu(plan: Path) -> None:
+    import torch
+
+    frame = render_frame(0, 100, (480, 640))
+    with Stylizer(plan) as stylizer:
+        wanted = stylizer.run(frame)
+        side = torch.cuda.Stream()
+        for stream in (torch.cuda.default_stream(), side):
+            with torch.cuda.stream(stream):
+                on_gpu = torch.zeros(480, 640, 3, dtype=torch.uint8, device="cuda")
+                torch.cuda._sleep(20_000_000)  # so that reading too early would be seen
+                on_gpu += torch.from_numpy(frame).cuda()
+                styled = stylizer.run(on_gpu)
+                shared = torch.from_dlpack(styled)
+                assert shared.data_ptr() == styled.address
+                assert (shared.cpu().numpy() == wanted).all()
+        assert torch.as_tensor(styled, device="cuda").data_ptr() == styled.address
+    assert (shared.cpu().numpy() == wanted).all()
 
 
 def test_onnxruntime_on_cuda_has_the_pixels_of_the_cpu() -> None:

@@ -14,16 +14,17 @@ import numpy as np
 from stylesdk.manifest import Engine, Manifest
 
 __version__ = "1.7.1.116"
+CudaGraphStrategy = enum.Enum("CudaGraphStrategy", "DISABLED WHOLE_GRAPH_CAPTURE")
 Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
 TensorIOMode = enum.Enum("TensorIOMode", "NONE INPUT OUTPUT")
 DataType = enum.Enum("DataType", "FLOAT HALF UINT8")
 RTX = Engine("tensorrt_rtx", __version__)
 
 
-def make_plan(low, high, **behaviour):
+def make_plan(low, high, *, magic=b"vtrt", **behaviour):
     """Bytes of a plan for frames of (height, width) ``low`` to ``high``."""
     payload = json.dumps({"low": low, "high": high, **behaviour}).encode()
-    return b"vtrt" + bytes(12) + (64 + len(payload)).to_bytes(8, "little") + bytes(40) + payload
+    return magic + bytes(12) + (64 + len(payload)).to_bytes(8, "little") + bytes(40) + payload
 
 
 def write_plan(folder, plan, engine=RTX, styles=("invert",)):
@@ -82,13 +83,45 @@ class Engine:
         low, high = ((1, *self.facts[key], 3) for key in ("low", "high"))
         return [low, low, high]
 
-    def create_execution_context(self):
-        return None if self.facts.get("no_context") else Context(self.facts, self.logger)
+    def create_execution_context(self, config=None):
+        return None if self.facts.get("no_context") else Context(self.facts, self.logger, config)
+
+    def create_runtime_config(self):
+        return RuntimeConfig()
+
+
+class RuntimeConfig:
+    """Of TensorRT for RTX."""
+
+    cuda_graph_strategy = None
+    cache = None
+
+    def create_runtime_cache(self):
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache):
+        self.cache = cache
+
+
+class RuntimeCache:
+    """Kernels of a size, compiled when a frame of it first runs."""
+
+    def __init__(self):
+        self.kernels = set()
+
+    def deserialize(self, data):
+        if not data.startswith(b"kernels"):
+            return False
+        self.kernels = set(data.decode().split()[1:])
+        return True
+
+    def serialize(self):
+        return " ".join(["kernels", *sorted(self.kernels)]).encode()
 
 
 class Context:
-    def __init__(self, facts, logger):
-        self.facts, self.logger = facts, logger
+    def __init__(self, facts, logger, config):
+        self.facts, self.logger, self.config = facts, logger, config
         self.addresses, self.shape = {}, None
 
     def set_input_shape(self, name, shape):
@@ -109,6 +142,8 @@ class Context:
         if not stream or self.facts.get("fail"):
             self.logger.log(Severity.ERROR, "kernel launch failed")
             return False
+        if self.config and self.config.cache:
+            self.config.cache.kernels.add(f"{self.shape[2]}x{self.shape[1]}")
         count = int(np.prod(self.shape))
         frame = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(self.addresses["frame"]))
         styled = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(self.addresses["styled"]))

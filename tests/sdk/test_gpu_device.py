@@ -68,13 +68,19 @@ def test_round_trip_facts_and_events():
         there, back = device.pinned((100, 3), np.uint8), device.pinned((100, 3), np.uint8)
         there[:] = np.arange(300).reshape(100, 3) % 256
         address = device.allocate(there.nbytes)
-        start = device.mark()
+        start, end, delivered = device.event(), device.event(), device.event()
         device.upload(address, there)
+        device.compute_after_copies(delivered)
+        device.record(start)
+        device.record(end)
+        device.copies_after(end)
         device.download(back, address)
-        end = device.mark()
+        device.finish_copies(delivered)
         device.synchronize()
-        assert (there == back).all() and device.stream and device.milliseconds(start, end) >= 0
-        del start, end
+        assert (there == back).all() and device.milliseconds(start, end) >= 0
+        assert device.compute and device.copies and device.compute != device.copies
+        with device.cleanup():
+            del start, end, delivered
         device.close()
         device.close()
         """,

@@ -55,6 +55,8 @@ def test_right_pixels_fixed_size(plan):
         kept = first.copy()
         stylizer.run(255 - frame, 1.0)
         assert (first == kept).all(), "the result is the caller's to keep"
+    assert (first == kept).all(), "after close, too"
+    del first, out
     """,
     )
     assert live(done.stderr) == NOTHING
@@ -72,7 +74,6 @@ def test_right_pixels_and_clamped_canvas_of_a_profile(tmp_path):
             frame = random.integers(0, 256, (*size, 3), np.uint8)
             with stylesdk.Stylizer(backend=FakeBackend(canvas=stylizer._backend.canvas(size))) as reference:
                 assert (stylizer.run(frame) == reference.run(frame)).all(), size
-            assert stylizer._backend._context.shape == (1, *stylizer._backend.canvas(size), 3)
     """,
     )
     assert live(done.stderr) == NOTHING
@@ -94,7 +95,8 @@ def test_several_styles_are_another_input(tmp_path):
                 assert (stylizer.run(frame, 0.7, style) == reference.run(frame, 0.7, style)).all(), style
     """,
     )
-    assert done.stderr.count("cuMemAlloc_v2") == done.stderr.count("cuMemHostAlloc") == 4
+    assert done.stderr.count("cuMemAlloc_v2") == 4
+    assert done.stderr.count("cuMemHostAlloc") == 4 + 1, "and room for the result"
     assert live(done.stderr) == NOTHING
 
 
@@ -120,19 +122,23 @@ def test_several_styles_need_the_sidecar_that_names_them(tmp_path):
     assert "ModelFileError" in done.stdout and "no manifest" in done.stdout and ".plan.json" in done.stdout
 
 
-def test_a_thousand_frames_allocate_nothing(plan):
+def test_ten_thousand_frames_allocate_nothing(plan):
     done = run(
         plan,
         """
     frame = np.zeros((48, 64, 3), np.uint8)
     with stylesdk.Stylizer(path) as stylizer:
-        for _ in range(1000):
+        for index in range(5000):
             assert stylizer.run(frame)[0, 0, 0] == 255
+        assert sum(int(out[0, 0, 0] == 255) for out in stylizer.stream(frame for _ in range(5000))) == 5000
     """,
     )
-    assert done.stderr.count("cuMemcpyDtoHAsync_v2 -> 0") == 1000
-    assert done.stderr.count("cuMemAlloc_v2") == done.stderr.count("cuMemHostAlloc") == 3
-    assert done.stderr.count("cuStreamCreate") == 1
+    assert done.stderr.count("cuMemcpyDtoHAsync_v2 -> 0") == 10_000
+    # Three tensors of each of two frames under way; results come from a pool.
+    assert done.stderr.count("cuMemAlloc_v2") == 6
+    assert done.stderr.count("cuMemHostAlloc") <= 6 + 3
+    assert done.stderr.count("cuStreamCreate") == 2
+    assert done.stderr.count("cuEventCreate") == 6
     assert live(done.stderr) == NOTHING
 
 

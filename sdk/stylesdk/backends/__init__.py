@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from stylesdk.errors import DeviceError, ModelFileError
 from stylesdk.frames import Frame
-from stylesdk.gpu.device import cuda_usable
+from stylesdk.gpu import cuda_usable
+from stylesdk.gpu.gpu_frame import GpuFrame
 from stylesdk.manifest import Manifest
 from stylesdk.mix import Weights
 
@@ -33,6 +34,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything. Called exactly once; nothing is called after it."""
+
+
+@runtime_checkable
+class QueueingBackend(Backend, Protocol):
+    """A runtime that can have more than one frame under way."""
+
+    def submit(self, frame: Frame, strength: float, style: Weights | None = None) -> Any:
+        """Start on a frame, as ``infer`` takes it; returns what ``collect`` wants, once, in the same order."""
+
+    def collect(self, ticket: Any) -> Frame:
+        """Wait for a frame; the result is the caller's to keep."""
+
+    def drop(self, ticket: Any) -> None:
+        """Instead of ``collect``: nobody wants the frame any more. Does nothing after ``close``."""
+
+
+@runtime_checkable
+class GpuBackend(Backend, Protocol):
+    """A runtime that takes frames where they are, on the GPU."""
+
+    def infer_on_gpu(self, frame: object, strength: float, style: Weights | None = None) -> GpuFrame:
+        """As ``infer``, with a frame on the GPU in and out."""
 
 
 def open_backend(path: Path, device: str, threads: int | None, runtime: str | None = None) -> Backend:

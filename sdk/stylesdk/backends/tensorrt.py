@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import importlib
+import weakref
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stylesdk.backends.plan_file import (
-    COPY_AGAIN,
-    check_gpu,
-    check_version,
-    installed_version,
-    read_plan,
-    rebuild_line,
+from stylesdk.backends.plan_file import COPY_AGAIN, check_gpu, check_version, installed_version, read_plan, rebuild_line
+from stylesdk.backends.tensorrt_engine import (
+    Execution,
+    RuntimeCache,
+    checked_styles,
+    collecting_logger,
+    frame_sizes,
+    import_flavour,
 )
-from stylesdk.errors import ClosedError, DeviceError, EngineMismatchError, MissingExtraError, ModelFileError
+from stylesdk.errors import ClosedError, DeviceError, EngineMismatchError, FrameError, ModelFileError
 from stylesdk.frames import Frame
-from stylesdk.gpu.device import cuda_usable, open_device
-from stylesdk.manifest import Manifest
-from stylesdk.mix import Weights, check_style_input
+from stylesdk.gpu.device import open_device
+from stylesdk.gpu.driver import cuda_usable
+from stylesdk.gpu.gpu_frame import GpuFrame, place_of
+from stylesdk.gpu.pool import Pool, lent_array
+from stylesdk.gpu.slot import Slot
+from stylesdk.mix import Weights
 
-EXTRAS = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}  # flavour, which is the package too -> extra
-_TENSORS = {"frame": ("INPUT", "UINT8"), "strength": ("INPUT", "FLOAT"), "styled": ("OUTPUT", "UINT8")}
+_MOST_RESULTS = 8  # in page-locked memory that callers hold; beyond, results are copied into ordinary memory
 _ON_CPU = "run an .onnx model on the CPU, or open the plan on a machine whose nvidia-smi lists the GPU"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What one frame under way has to itself: its memory, and an execution context bound to it."""
+
+    slot: Slot
+    execution: Execution
 
 
 class TensorRTBackend:
@@ -53,15 +64,23 @@ class TensorRTBackend:
             raise DeviceError(reason, expected="an NVIDIA GPU, for a TensorRT plan", do=_ON_CPU)
         trt = import_flavour(flavour)
         check_version(path, self.manifest, trt.__version__)
-        self._host: dict[str, NDArray[Any]] = {}
-        self._address: dict[str, int] = {}
-        self._size: tuple[int, int] | None = None  # what the context is set to
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._lanes: list[Lane] = []
+        self._free: deque[Lane] = deque()
+        self._on_gpu: Lane | None = None
+        self._cache = RuntimeCache(path)
         self._device = open_device()
+        self._results = Pool(self._device, lambda: self._device.lendable((self._bytes,), np.uint8), _MOST_RESULTS)
         self.name = f"{flavour} {trt.__version__} ({self._device.name})"
+        self._trt = trt
+        # TensorRT for RTX captures by itself; for the others the slots do, until a capture fails.
+        self.cuda_graph = True
+        self._captures = flavour != "tensorrt_rtx"
         try:
             check_gpu(path, self.manifest, self._device)
-            self._open_engine(trt, path, data)
-            self._allocate(path)
+            self._open_engine(path, data)
+            self._check_result(path)
         except BaseException:
             self.close()
             raise
@@ -71,43 +90,110 @@ class TensorRTBackend:
         return height, width
 
     def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
-        device, host, address, count = self._device, self._host, self._address, frame.size
+        return self.collect(self.submit(frame, strength, style))
+
+    def submit(self, frame: Frame, strength: float, style: Weights | None = None) -> Lane:
+        """Queue a frame, as ``infer`` takes it, for ``collect``."""
+        with self._device.current():
+            lane = self._free.popleft() if self._free else self._lane()
+            try:
+                lane.slot.upload(frame, strength, style)
+                self._compute(lane, (frame.shape[0], frame.shape[1]))
+            except BaseException:
+                self._free.append(lane)
+                self._device.synchronize()
+                raise
+            return lane
+
+    def collect(self, lane: Lane) -> Frame:
+        """Wait for a queued frame, once; the result is the caller's to keep."""
+        shape, lent = lane.slot.shape, None
+        try:
+            with self._device.current():
+                lent = self._results.take()
+                styled = lane.slot.download(lent)
+        except BaseException:
+            if lent is not None:
+                self._results.give_back(lent)
+            raise
+        finally:
+            self._free.append(lane)
+        return styled.reshape(shape).copy() if lent is None else lent_array(self._results, lent, shape)
+
+    def drop(self, lane: Lane) -> None:
+        with suppress(ClosedError):
+            self._device.synchronize()
+            self._free.append(lane)
+
+    def infer_on_gpu(self, frame: object, strength: float, style: Weights | None = None) -> GpuFrame:
+        """Style a frame that is on the GPU (see ``gpu_frame``), without a copy; the result is there too.
+
+        Raises:
+            FrameError: not BGR uint8 (H, W, 3), C-contiguous, or of a size that the plan does not take.
+        """
+        device = self._device
         with device.current():
-            self._set_size((frame.shape[0], frame.shape[1]))
-            host["frame"][:count] = frame.reshape(-1)
-            host["strength"][0] = strength
-            device.upload(address["frame"], host["frame"][:count])
-            device.upload(address["strength"], host["strength"])
-            if style is not None:
-                host["style"][:] = style
-                device.upload(address["style"], host["style"])
-            if not self._context.execute_async_v3(device.stream):
-                raise DeviceError(
-                    f"{self.name} failed on a frame: {self._logger.last_error()}", expected="a styled frame"
+            place = place_of(frame, device.compute)
+            size = (place.shape[0], place.shape[1])
+            if self.canvas(size) != size:
+                raise FrameError(
+                    f"a frame of {size[1]}x{size[0]} on the GPU",
+                    expected=f"from {self._min[1]}x{self._min[0]} to {self._max[1]}x{self._max[0]}",
+                    do="resize it on the GPU, or give it as a numpy array",
                 )
-            device.download(host["styled"][:count], address["styled"])
-            device.synchronize()
-        styled: Frame = host["styled"][:count].reshape(frame.shape).copy()
-        return styled
+            # Addresses are others every time: nothing to capture.
+            self._on_gpu = self._on_gpu or self._lane(graphs=False)
+            slot, execution = self._on_gpu.slot, self._on_gpu.execution
+            memory = device.lendable_memory(3 * size[0] * size[1])
+            try:
+                slot.set(strength, style)
+                execution.bind(size, slot.address | {"frame": place.address, "styled": int(memory)})
+                execution.check(execution.enqueue())
+                device.synchronize()
+            except BaseException:
+                device.free(memory)
+                raise
+        result = GpuFrame(int(memory), place.shape, device.index)
+        weakref.finalize(result, device.free, memory).atexit = False
+        return result
+
+    def run_in_place(self, count: int) -> list[float]:
+        """Milliseconds of GPU time of each of ``count`` inferences of the largest frame, without copies."""
+        device, found = self._device, []
+        lane = self._free.popleft() if self._free else self._lane()
+        with device.current():
+            start, end = device.event(), device.event()
+            for _ in range(count):
+                device.record(start)
+                self._compute(lane, self._max)
+                device.record(end)
+                found.append(device.milliseconds(start, end))
+            del start, end
+        self._free.append(lane)
+        return found
 
     def close(self) -> None:
-        # A device that ran out of memory is closed already, one that failed cannot be made current.
-        with suppress(ClosedError, DeviceError), self._device.current():
-            self._drop_engine()
-        self._drop_engine()
+        # A device that ran out of memory is closed already: what lives on it must be dropped all the same.
+        with self._device.cleanup():
+            for lane in self._lanes:
+                lane.slot.close()
+            if self._lanes:
+                self._cache.store()
+            # In this order: each lives on the next one's memory.
+            self._on_gpu = None
+            self._free.clear()
+            self._lanes.clear()
+            self._cache.forget()
+            self._engine = None
+            self._runtime = None
+        self._results.close()
         self._device.close()
 
-    def _drop_engine(self) -> None:
-        # In this order: each lives on the next one's memory.
-        self._context: Any = None
-        self._engine: Any = None
-        self._runtime: Any = None
-
-    def _open_engine(self, trt: Any, path: Path, data: bytes) -> None:
-        self._logger = collecting_logger(trt)
+    def _open_engine(self, path: Path, data: bytes) -> None:
+        self._logger = collecting_logger(self._trt)
         with self._device.current():
             try:
-                self._runtime = trt.Runtime(self._logger)
+                self._runtime = self._trt.Runtime(self._logger)
             except TypeError as error:  # what the bindings make of a null pointer
                 raise DeviceError(f"TensorRT does not start: {self._logger.last_error()}") from error
             self._engine = self._runtime.deserialize_cuda_engine(data)
@@ -117,102 +203,34 @@ class TensorRTBackend:
                     expected="a plan built by this TensorRT for this GPU",
                     do=rebuild_line(self.manifest),
                 )
-            self._styles = _checked_styles(path, self._engine, self.manifest)
-            self._min, self._max = _frame_sizes(self._engine)
-            self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise DeviceError(
-                f"no execution context on {self.name}: {self._logger.last_error()}",
-                expected="memory for the engine",
-                do="close other programs on the GPU, or export a smaller --size",
-            )
+            self._styles = checked_styles(path, self._engine, self.manifest)
+            self._min, self._max = frame_sizes(self._engine)
+            self._bytes = self._max[0] * self._max[1] * 3
 
-    def _allocate(self, path: Path) -> None:
-        """Buffers, once, for the largest frame."""
-        pixels = self._max[0] * self._max[1] * 3
-        self._host = {
-            "frame": self._device.pinned((pixels,), np.uint8),
-            "strength": self._device.pinned((1,), np.float32),
-            "styled": self._device.pinned((pixels,), np.uint8),
-        }
-        if self._styles > 1:
-            self._host["style"] = self._device.pinned((self._styles,), np.float32)
-        self._address = {name: self._device.allocate(array.nbytes) for name, array in self._host.items()}
+    def _check_result(self, path: Path) -> None:
+        """The first lane; a result larger than the frame would be written beyond the end of its buffer."""
         with self._device.current():
-            bound = [self._context.set_tensor_address(*item) for item in self._address.items()]
-            self._set_size(self._max)
-            styled = tuple(self._context.get_tensor_shape("styled"))
-        # A larger result would be written beyond the end of its buffer.
-        if not all(bound) or styled != (1, *self._max, 3):
+            lane = self._lane()
+            self._free.append(lane)
+            lane.execution.bind(self._max, lane.slot.address)
+            styled = lane.execution.result_shape()
+        if styled != (1, *self._max, 3):
             raise ModelFileError(
                 f"{path}, whose result is {styled} for a frame of (1, {self._max[0]}, {self._max[1]}, 3)",
                 expected="a result of the frame's size",
                 do=COPY_AGAIN,
             )
 
-    def _set_size(self, size: tuple[int, int]) -> None:
-        if size == self._size:
-            return
-        if not self._context.set_input_shape("frame", (1, *size, 3)):
-            raise DeviceError(
-                f"a frame of {size}, refused: {self._logger.last_error()}",
-                expected=f"{self._min} to {self._max}",
-            )
-        self._size = size
+    def _lane(self, graphs: bool = True) -> Lane:
+        context = self._cache.context(self._trt, self._engine, graphs)
+        execution = Execution(context, self._device.compute, self.name, self._logger)
+        lane = Lane(Slot(self._device, self._bytes, self._styles), execution)
+        self._lanes.append(lane)
+        return lane
 
-
-def import_flavour(flavour: str) -> Any:
-    """The package ``tensorrt_rtx`` or ``tensorrt``. Raises MissingExtraError."""
-    try:
-        return importlib.import_module(flavour)
-    except (ImportError, OSError) as error:  # OSError: the package is there, its libraries are not
-        raise MissingExtraError(flavour, EXTRAS[flavour], "TensorRT plans") from error
-
-
-def collecting_logger(trt: Any) -> Any:
-    """A logger for TensorRT, which reports failures only as None and False; ``last_error()`` says why."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: deque[str] = deque(maxlen=20)
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity.name in ("ERROR", "INTERNAL_ERROR"):
-                self.errors.append(msg.strip())
-
-        def last_error(self) -> str:
-            """The newest error, "no reason given" without one."""
-            # Without a GPU each failure is followed by one more line, of no meaning.
-            telling = [text for text in self.errors if "cudaError 35" not in text]
-            return (telling or list(self.errors) or ["no reason given"])[-1]
-
-    return Logger()
-
-
-def _checked_styles(path: Path, engine: Any, manifest: Manifest | None) -> int:
-    """How many styles an engine mixes. Raises ModelFileError for one that is not in the frame contract."""
-    tensors = _tensors(engine)
-    mixes = "style" in tensors
-    expected = _TENSORS | ({"style": ("INPUT", "FLOAT")} if mixes else {})
-    if tensors != expected:
-        raise ModelFileError(
-            f"{path}, a plan with the tensors {tensors}", expected=f"{expected}", do="export a stylesdk model"
-        )
-    check_style_input(path, manifest, tuple(engine.get_tensor_shape("style")) if mixes else None)
-    return len(manifest.styles) if manifest else 1
-
-
-def _tensors(engine: Any) -> dict[str, tuple[str, str]]:
-    """Direction and type of each tensor, by name."""
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    return {n: (engine.get_tensor_mode(n).name, engine.get_tensor_dtype(n).name) for n in names}
-
-
-def _frame_sizes(engine: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Smallest and largest (height, width) that the engine takes."""
-    shape = tuple(engine.get_tensor_shape("frame"))
-    low = high = shape
-    if -1 in shape:
-        low, _, high = (tuple(s) for s in engine.get_tensor_profile_shape("frame", 0))
-    return (low[1], low[2]), (high[1], high[2])
+    def _compute(self, lane: Lane, size: tuple[int, int]) -> None:
+        """Queue the inference of what lies in the lane's slot."""
+        lane.execution.bind(size, lane.slot.address)
+        lane.execution.check(lane.slot.compute(size, lane.execution.enqueue, self._captures))
+        if lane.slot.refuses_capture:
+            self._captures = self.cuda_graph = False

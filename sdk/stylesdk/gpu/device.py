@@ -1,15 +1,15 @@
-"""One engine's share of a GPU: device memory, page-locked memory, a stream, events.
+"""One engine's share of a GPU: device memory, page-locked memory, two streams, events.
 
 Everything lives in the device's primary context, which torch, onnxruntime and TensorRT use too, so that
 addresses and streams can be exchanged with them. The context is made current around each operation and
 taken away again: a Device may be opened, used and closed in different threads, one at a time.
+
+Copies have a stream of their own, so that a frame can travel while another is computed; events order the two.
 """
 
 from __future__ import annotations
 
 import atexit
-import ctypes
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,40 +19,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from stylesdk.errors import ClosedError, DeviceError, MissingExtraError
+from stylesdk.gpu.driver import cuda_usable, driver_cuda_version
 
 _DO = "update the NVIDIA driver (nvidia-smi must list the GPU), or run an .onnx model on the CPU"
-_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
 _contexts: dict[int, Any] = {}  # device index -> pycuda's primary context
 _lock = threading.Lock()
-
-
-def cuda_usable() -> str:
-    """Why CUDA cannot be used here, in words; an empty string where it can.
-
-    To be asked before any import of ``tensorrt`` or ``pycuda.driver``: without a driver the former may
-    crash the process, and the latter fails with a misleading warning.
-    """
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        cuda = ctypes.CDLL(library)
-    except OSError:
-        return f"no NVIDIA driver ({library} cannot be loaded)"
-    count = ctypes.c_int(0)
-    status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
-    if status == _NO_DEVICE or (not status and not count.value):
-        return "an NVIDIA driver, but no GPU that it can use"
-    if status:
-        return f"an NVIDIA driver that does not start (CUDA error {status})"
-    return ""
-
-
-def driver_cuda_version() -> str:
-    """Newest CUDA version that the driver runs, such as ``13.0``. Only where ``cuda_usable`` says nothing."""
-    cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    version = ctypes.c_int(0)
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    return f"{version.value // 1000}.{version.value % 1000 // 10}"
 
 
 def open_device(index: int = 0) -> Device:
@@ -84,13 +56,20 @@ class Device:
     """
 
     def __init__(self, cuda: Any, index: int) -> None:
-        self._cuda = cuda
+        self._cuda, self._index = cuda, index
         self._device = cuda.Device(index)
-        self._context: Any = _primary_context(cuda, index)
+        self._primary = _primary_context(cuda, index)
+        self._context: Any = self._primary  # None when closed
         self._allocations: list[Any] = []
-        self._stream: Any = None
+        self._compute: Any = None
+        self._copies: Any = None
         with self.current():
-            self._stream = cuda.Stream()
+            self._compute, self._copies = cuda.Stream(), cuda.Stream()
+
+    @property
+    def index(self) -> int:
+        """Number of the GPU."""
+        return self._index
 
     @property
     def name(self) -> str:
@@ -108,9 +87,14 @@ class Device:
         return driver_cuda_version()
 
     @property
-    def stream(self) -> int:
-        """Handle of the one stream, as TensorRT takes it."""
-        return int(self._stream.handle)
+    def compute(self) -> int:
+        """Handle of the stream that computes, as TensorRT takes it."""
+        return int(self._compute.handle)
+
+    @property
+    def copies(self) -> int:
+        """Handle of the stream that copies."""
+        return int(self._copies.handle)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -139,59 +123,104 @@ class Device:
         except self._cuda.Error as error:
             raise DeviceError(f"{self.name} failed: {error}", expected="a healthy GPU", do=_DO) from error
 
+    @contextmanager
+    def cleanup(self) -> Iterator[None]:
+        """Make the context current to destroy what lives in it, also after ``close``.
+
+        Errors of CUDA are swallowed: a device that has failed refuses all of it, and then nothing is left to free.
+        """
+        with suppress(self._cuda.Error):
+            self._primary.push()
+            try:
+                yield
+            finally:
+                self._primary.pop()
+
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """A page-locked host array, not initialised; it must not be touched after ``close``."""
+        array = self.lendable(shape, dtype)
+        self._allocations.append(array.base)
+        return array
+
+    def lendable(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """A page-locked host array that ``close`` leaves alone; ``free`` it."""
         with self.current():
             array: NDArray[Any] = self._cuda.pagelocked_empty(shape, np.dtype(dtype))
-            self._allocations.append(array.base)
             return array
 
     def allocate(self, count: int) -> int:
         """Address of ``count`` bytes of device memory."""
+        self._allocations.append(self.lendable_memory(count))
+        return int(self._allocations[-1])
+
+    def lendable_memory(self, count: int) -> Any:
+        """``count`` bytes of device memory that ``close`` leaves alone; int() is the address; ``free`` it."""
         with self.current():
-            self._allocations.append(self._cuda.mem_alloc(count))
-            return int(self._allocations[-1])
+            return self._cuda.mem_alloc(count)
+
+    def free(self, lendable: Any) -> None:
+        """Free what ``lendable`` or ``lendable_memory`` gave, on any thread, also after ``close``."""
+        with self.cleanup():
+            owner: Any = lendable.base if isinstance(lendable, np.ndarray) else lendable
+            owner.free()
+
+    def event(self) -> Any:
+        """An event for ``record`` and ``wait``; to be dropped inside ``cleanup``."""
+        with self.current():
+            return self._cuda.Event()
 
     def upload(self, address: int, host: NDArray[Any]) -> None:
-        """Queue a copy of a page-locked array to the device; leave the array alone until ``synchronize``."""
+        """Queue a copy of a page-locked array to the device; leave the array alone until it is done."""
         with self.current():
-            self._cuda.memcpy_htod_async(address, host, self._stream)
+            self._cuda.memcpy_htod_async(address, host, self._copies)
 
     def download(self, host: NDArray[Any], address: int) -> None:
-        """Queue a copy from the device into a page-locked array; it is filled after ``synchronize``."""
+        """Queue a copy from the device into a page-locked array; it is filled once it is done."""
         with self.current():
-            self._cuda.memcpy_dtoh_async(host, address, self._stream)
+            self._cuda.memcpy_dtoh_async(host, address, self._copies)
+
+    def compute_after_copies(self, event: Any) -> None:
+        """What is queued on ``compute`` from here on waits for what is queued on ``copies`` until here."""
+        with self.current():
+            self._compute.wait_for_event(event.record(self._copies))
+
+    def copies_after(self, event: Any) -> None:
+        """What is queued on ``copies`` from here on waits for ``event``."""
+        with self.current():
+            self._copies.wait_for_event(event)
+
+    def finish_copies(self, event: Any) -> None:
+        """Wait until what is queued on ``copies`` is done; other threads run meanwhile."""
+        with self.current():
+            event.record(self._copies).synchronize()
+
+    def record(self, event: Any) -> None:
+        """Record ``event`` on ``compute``."""
+        with self.current():
+            event.record(self._compute)
 
     def synchronize(self) -> None:
-        """Wait until everything queued on the stream is done; other threads run meanwhile."""
+        """Wait until everything queued on both streams is done; other threads run meanwhile."""
         with self.current():
-            self._stream.synchronize()
-
-    def mark(self) -> Any:
-        """Queue an event on the stream, for ``milliseconds``."""
-        with self.current():
-            return self._cuda.Event().record(self._stream)
+            self._compute.synchronize()
+            self._copies.synchronize()
 
     def milliseconds(self, start: Any, end: Any) -> float:
-        """GPU time between two marks; waits for the second."""
+        """GPU time between two recorded events; waits for the second."""
         with self.current():
             end.synchronize()
             return float(start.time_till(end))
 
     def close(self) -> None:
-        """Free all memory and the stream. May be called twice."""
+        """Free all memory and the streams. May be called twice."""
         context, self._context = self._context, None
         if context is None:
             return
-        # A device that has failed refuses all of this, and then nothing is left to free.
-        with suppress(self._cuda.Error):
-            context.push()
-            try:
-                self._stream = None  # has no other way to be destroyed, and wants its context current
-                while self._allocations:
-                    self._allocations.pop().free()
-            finally:
-                context.pop()
+        with self.cleanup():
+            # Streams have no other way to be destroyed, and want their context current.
+            self._compute = self._copies = None
+            while self._allocations:
+                self._allocations.pop().free()
 
 
 def _primary_context(cuda: Any, index: int) -> Any:

@@ -1,0 +1,95 @@
+"""What one frame needs on its way through the GPU: page-locked and device memory, events, its CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stylesdk.frames import Frame
+from stylesdk.gpu.device import Device
+from stylesdk.gpu.graph import Graph
+
+Size = tuple[int, int]  # height, width
+
+
+class Slot:
+    """Room for one frame under way. With two of them, one frame travels while the other is computed.
+
+    Args:
+        device: whose context must be current for everything here.
+        count: bytes of the largest frame.
+        styles: how many styles the engine mixes; with one there is no such input.
+    """
+
+    def __init__(self, device: Device, count: int, styles: int) -> None:
+        self._device = device
+        self._frame, self._styled = device.pinned((count,), np.uint8), device.pinned((count,), np.uint8)
+        settings = {"strength": 1} | ({"style": styles} if styles > 1 else {})
+        self._settings = {name: device.pinned((length,), np.float32) for name, length in settings.items()}
+        host = {"frame": self._frame, "styled": self._styled, **self._settings}
+        self.address = {name: device.allocate(array.nbytes) for name, array in host.items()}
+        self._known: tuple[float, bytes] | None = None  # the settings that are on the GPU already
+        self._uploaded, self._computed, self._delivered = (device.event() for _ in range(3))
+        self.shape = (0, 0, 3)
+        self._ran: Size | None = None
+        self._graph: Graph | None = None
+        self.refuses_capture = False
+
+    def upload(self, frame: Frame, strength: float, style: NDArray[np.float32] | None) -> None:
+        """Queue the way in of a BGR uint8 (H, W, 3) frame; computing waits for it."""
+        self.shape = (frame.shape[0], frame.shape[1], 3)
+        self._frame[: frame.size] = frame.reshape(-1)
+        self._device.upload(self.address["frame"], self._frame[: frame.size])
+        self.set(strength, style)
+
+    def set(self, strength: float, style: NDArray[np.float32] | None) -> None:
+        """Queue the way in of strength and style where they changed; computing waits for them, and for the frame."""
+        wanted = (strength, b"" if style is None else style.tobytes())
+        if wanted != self._known:
+            self._settings["strength"][0] = strength
+            if style is not None:
+                self._settings["style"][:] = style
+            for name, array in self._settings.items():
+                self._device.upload(self.address[name], array)
+            self._known = wanted
+        self._device.compute_after_copies(self._uploaded)
+
+    def compute(self, size: Size, enqueue: Callable[[], bool], captures: bool) -> bool:
+        """Queue the inference: by CUDA graph from the second frame of a size on, where ``captures``.
+
+        The first frame of a size lets the runtime allocate what it needs, which cannot be captured.
+        Returns whether it is queued.
+        """
+        if size != self._ran:
+            self._forget_graph()
+        elif captures and self._graph is None:
+            try:
+                self._graph = Graph(self._device.compute, enqueue)
+            except OSError:
+                self.refuses_capture = True
+        done = self._graph.launch() if self._graph else enqueue()
+        self._ran = size
+        self._device.record(self._computed)
+        return done
+
+    def download(self, target: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """Wait for the result, in page-locked ``target`` or in the slot's own memory; returns its bytes."""
+        count = int(np.prod(self.shape))
+        bytes_of = (self._styled if target is None else target)[:count]
+        # Queued now and not with the inference: before it, the next frame's way in has found its place.
+        self._device.copies_after(self._computed)
+        self._device.download(bytes_of, self.address["styled"])
+        self._device.finish_copies(self._delivered)
+        return bytes_of
+
+    def _forget_graph(self) -> None:
+        graph, self._graph = self._graph, None
+        if graph:
+            graph.close()
+
+    def close(self) -> None:
+        """Drop events and graph; the memory is the device's. The context must be current."""
+        self._forget_graph()
+        self._uploaded = self._computed = self._delivered = None
