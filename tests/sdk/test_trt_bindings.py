@@ -3,6 +3,7 @@
 The bindings of 10 and 11 import over empty libraries, so nothing is built or run here.
 """
 
+import ast
 import json
 import os
 import re
@@ -86,8 +87,13 @@ try:
     started = "started"
 except TypeError:
     started = "TypeError"
-print(json.dumps([trt.__version__, missing, names, started]))
+# What can be called, as pybind11 writes it down: class.name -> text of every overload.
+docs = {f"{owner}.{name}": getattr(getattr(trt, owner), name).__doc__ or "" for owner, names in used.items() if owner
+        for name in [*names, "__init__"] if callable(getattr(getattr(trt, owner), name, None))}
+print(json.dumps([trt.__version__, missing, names, started, docs]))
 """
+# Calls in our code -> class.name of the bindings. The rest of the names are attributes, or methods that we override.
+MADE = {"Builder": "Builder.__init__", "OnnxParser": "OnnxParser.__init__", "Runtime": "Runtime.__init__"}
 
 
 @pytest.mark.parametrize("major", ["10", "11", "rtx"])
@@ -110,12 +116,52 @@ def test_every_name_exists(major):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    version, missing, names, started = json.loads(done.stdout)
+    version, missing, names, started, docs = json.loads(done.stdout)
     assert version.startswith("1." if major == "rtx" else f"{major}."), version
     assert missing == []
     assert names == ["ERROR", "UINT8", "FLOAT", "INPUT"]
     # Without libraries the bindings answer as on a machine without a GPU: this is what our code catches.
     assert started == ("started" if major == "rtx" else "TypeError")
+    assert refused_calls(docs, _calls(rtx=major == "rtx")) == []
+
+
+def _calls(rtx):
+    """(class.name, positional arguments, names of the others) of every call of TensorRT in our code."""
+    owners = {name: f"{owner}.{name}" for owner, names in _used(rtx).items() if owner for name in names} | MADE
+    for source in SOURCES:
+        for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
+            called = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+            starred = called and any(isinstance(argument, ast.Starred) for argument in node.args)
+            # set_shape(name, *three): its three sizes are unpacked.
+            if called in owners:
+                count = len(node.args) + 2 * starred
+                # With an own context configuration: of RTX alone.
+                if rtx or (called, count) != ("create_execution_context", 1):
+                    yield owners[called], count, {word.arg for word in node.keywords}
+
+
+def refused_calls(docs, calls):
+    """Those calls that no overload takes, by number and names of arguments."""
+    refused = []
+    for name, count, words in calls:
+        method = name.rpartition(".")[2]
+        overloads = re.findall(rf"\b{method}\(self: ?[^,)]*(?:, (.*))?\) ->", docs.get(name, ""))
+        if overloads and not any(_takes(text, count, words) for text in overloads):
+            refused.append((name, count, words, overloads))
+    return refused
+
+
+def _takes(text, count, words):
+    parameters = re.findall(r"(\w+): [^=]+?( = [^,]*)?(?:, (?=\w+: )|$)", text)
+    needed = {name for name, default in parameters[count:] if not default}
+    return count <= len(parameters) and words <= {n for n, _ in parameters[count:]} and needed <= words
+
+
+def test_a_wrong_call_would_be_noticed():
+    docs = {"A.f": "f(self: m.A, name: str, shape: tuple = None) -> bool\n", "A.g": "g(self: m.A) -> None"}
+    assert refused_calls(docs, [("A.f", 1, set()), ("A.f", 2, set()), ("A.f", 1, {"shape"}), ("A.g", 0, set())]) == []
+    wrong = [("A.f", 0, set()), ("A.f", 3, set()), ("A.f", 1, {"size"}), ("A.g", 1, set())]
+    assert [call[:3] for call in refused_calls(docs, wrong)] == wrong
 
 
 def _used(rtx):
