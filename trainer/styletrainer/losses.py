@@ -105,10 +105,11 @@ def fooling_loss(fake: Tensor, kind: Adversarial) -> Tensor:
 
 
 def equivariance_loss(shifted_output: Tensor, output: Tensor, shift: tuple[int, int]) -> Tensor:
-    """Squared change of the style when the photo moves by ``shift`` (dy, dx) pixels, both 1 or more.
+    """Squared change of the style when the photo moves by ``shift`` (dy, dx) pixels, down and right, or up and left.
 
     ``shifted_output`` is G of the photo rolled by ``shift``; away from the border it should be the rolled
     output. Patterns locked to the pixel grid, and flicker, are exactly what breaks this.
     """
-    dy, dx = shift
-    return F.mse_loss(shifted_output[:, :, dy:, dx:], output[:, :, :-dy, :-dx])
+    there = [slice(max(way, 0), size + min(way, 0)) for way, size in zip(shift, output.shape[2:], strict=True)]
+    here = [slice(max(-way, 0), size + min(-way, 0)) for way, size in zip(shift, output.shape[2:], strict=True)]
+    return F.mse_loss(shifted_output[:, :, there[0], there[1]], output[:, :, here[0], here[1]])

@@ -10,8 +10,7 @@ from styletrainer.data import CONTEXT
 from styletrainer.recipes.hybrid import without_context
 from styletrainer.training import Training, bare
 
-# Pixels of movement. A few would do against the pixel grid; far ones also move the border away, which a network
-# otherwise takes for a place in the artwork, and paints sky along the top of every picture.
+# Pixels of movement. A few would do against the pixel grid; far ones also move the border away.
 _FARTHEST = 48
 
 
@@ -22,23 +21,32 @@ def generate_views(
 
     Returns the two outputs, the movement (dy, dx) and the change of light, RGB (N, 1, H, W).
     """
-    dy, dx = (int(x) for x in torch.randint(1, _FARTHEST + 1, (2,)))
+    # Either way, so that every border lies at times inside what is compared.
+    dy, dx = (int(x) for x in torch.randint(1, _FARTHEST + 1, (2,)) * (1 - 2 * torch.randint(2, (2,))))
     draws = [_item_draws(training, number, photo.shape) for number in range(photo.shape[0])]
     whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
     # A generator without a margin sees a picture's border as any other place.
-    seen = torch.where(whole, _as_whole_pictures(photo), photo) if bare(training.generator).margin else photo
+    has_border = whole if bare(training.generator).margin else torch.zeros_like(whole)
 
     def run(x: Tensor) -> Tensor:
         out = training.generator(x) if style is None else training.generator(x, style)
         return without_context(out.float())
 
     if not training.config.equivariance_weight:
-        return run(seen), None, (dy, dx), without_context(light)
-    # Of the photo in its context: what is seen as a whole picture must come out as if it were part of one.
-    moved = F.pad(photo, (dx, 0, dy, 0), mode="replicate")[:, :, :-dy, :-dx]
+        return run(_with_borders(photo, has_border)), None, (dy, dx), without_context(light)
+    # The losses see no border: a network that is rewarded at one takes it for a place in the artwork, and paints sky
+    # along the top of every picture. What it does there is learned from what it does elsewhere.
+    moved = (_moved(photo, dy, dx) + light + noise).clamp(0, 1)
     # One pass over both: DDP allows one forward a step.
-    output, moved_output = run(torch.cat([seen, (moved + light + noise).clamp(0, 1)])).chunk(2)
+    output, moved_output = run(torch.cat([photo, _with_borders(moved, has_border)])).chunk(2)
     return output, moved_output, (dy, dx), without_context(light)
+
+
+def _moved(photo: Tensor, dy: int, dx: int) -> Tensor:
+    """The photo ``dy`` pixels further down, ``dx`` to the right; what comes into the picture repeats its edge."""
+    height, width = photo.shape[2:]
+    padded = F.pad(photo, (max(dx, 0), max(-dx, 0), max(dy, 0), max(-dy, 0)), mode="replicate")
+    return padded[:, :, max(-dy, 0) :, max(-dx, 0) :][:, :, :height, :width]
 
 
 def _item_draws(training: Training, number: int, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,6 +63,7 @@ def _item_draws(training: Training, number: int, shape: torch.Size) -> tuple[Ten
     return whole, light, 0.015 * torch.randn(shape[1:], generator=random)
 
 
-def _as_whole_pictures(photo: Tensor) -> Tensor:
-    """Crops without their context, edges repeated, as the frame contract shows a frame's border."""
-    return F.pad(without_context(photo), (CONTEXT,) * 4, mode="replicate")
+def _with_borders(photo: Tensor, whole: Tensor) -> Tensor:
+    """Items that are ``whole`` without their context, edges repeated, as the frame contract shows a frame's border."""
+    pictures = F.pad(without_context(photo), (CONTEXT,) * 4, mode="replicate")
+    return torch.where(whole, pictures, photo)
