@@ -1,0 +1,2 @@
+// The kernels as loops, for tests on machines without a GPU.
+#include "kernels.cu"
