@@ -3,6 +3,7 @@ on the pretend CUDA driver."""
 
 import pytest
 from fake_tensorrt import make_plan, write_plan
+from host_kernels import cmake
 from pretend_cuda import live, run_on_pretend_gpu
 from test_tensorrt_backend import NOTHING, OPEN
 
@@ -120,7 +121,7 @@ def test_results_are_the_callers_to_keep_however_many(plan):
     del views
     """,
     )
-    assert done.stderr.count("cuMemHostAlloc") <= 3 + 8, "page-locked memory is limited"
+    assert done.stderr.count("cuMemHostAlloc") <= 2 + 8, "page-locked memory is limited"
     assert live(done.stderr) == NOTHING
 
 
@@ -310,7 +311,6 @@ def test_out_of_memory_while_running_closes_all_of_it(plan, refused):
         plan,
         ON_GPU
         + f"""
-    from stylesdk.gpu.device import Device
     frame = np.zeros((48, 64, 3), np.uint8)
     stylizer = stylesdk.Stylizer(path)
     assert (stylizer.run(frame) == 255).all()
@@ -353,3 +353,67 @@ def test_beside_torch_in_one_process(plan):
     )
     assert live(done.stderr) == NOTHING
     assert done.stderr.count("cuDevicePrimaryCtxRetain") == 1 and "cuCtxCreate" not in done.stderr
+
+
+FITTED = """
+    from host_kernels import Host
+    from pathlib import Path
+    Device.kernels = lambda device: Host(Path({library!r})).kernels
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The kernels' arithmetic for the host, which is where the pretend GPU has its memory."""
+    folder = tmp_path_factory.mktemp("kernels")
+    cmake(folder, "stylesdk_kernels_host", STYLESDK_CUDA="OFF")
+    (found,) = folder.rglob("*stylesdk_kernels_host*.so")
+    return str(found)
+
+
+def test_frames_of_any_size_are_fitted_on_the_gpu(plan, library):
+    done = run(
+        plan,
+        ON_GPU
+        + FITTED.format(library=library)
+        + """
+    random = np.random.default_rng(1)
+    sizes = [(48, 64), (200, 300), (20, 500), (96, 128), (7, 9), (200, 300), (48, 64)]
+    frames = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    with stylesdk.Stylizer(path) as stylizer:
+        backend = stylizer._backend
+        assert backend.canvas((200, 300)) == (200, 300)
+        wanted = []
+        for frame in frames:
+            with stylesdk.Stylizer(backend=FakeBackend(canvas=backend._taken(frame.shape[:2]))) as reference:
+                wanted.append(reference.run(frame, 0.7).astype(int))
+        for _ in range(3):
+            found = [*(stylizer.run(frame, 0.7) for frame in frames), *stylizer.stream(frames, 0.7)]
+            for out, expected in zip(found, wanted * 2, strict=True):
+                assert out.shape == expected.shape and abs(out - expected).max() <= 2, (out.shape,)
+        for frame, expected in zip(frames, wanted, strict=True):
+            out = stylizer.run(Cupy(frame), 0.7)
+            assert out.shape == frame.shape
+            assert abs(pixels(out.address, out.shape) - expected).max() <= 2, (out.shape,)
+    del out, found
+    """,
+    )
+    assert live(done.stderr) == NOTHING
+
+
+def test_what_fitting_needs_grows_and_does_not_leak(plan, library):
+    done = run(
+        plan,
+        FITTED.format(library=library)
+        + """
+    with stylesdk.Stylizer(path) as stylizer:
+        for side in [*range(130, 160), *range(160, 130, -1)]:
+            assert stylizer.run(np.zeros((side, 200, 3), np.uint8)).shape == (side, 200, 3)
+        sys.stderr.write("GROWN\\n")
+        for index in range(100):
+            stylizer.run(np.zeros((130 + index % 30, 200, 3), np.uint8))
+    """,
+    )
+    grown = done.stderr.partition("GROWN")[2]
+    assert "cuMemAlloc_v2" not in grown and "cuMemHostAlloc" not in grown
+    assert live(done.stderr) == NOTHING

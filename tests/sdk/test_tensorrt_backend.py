@@ -20,6 +20,8 @@ OPEN = """
     sys.modules["tensorrt_rtx"] = fake_tensorrt
     import stylesdk
     from stylesdk.backends.fake import FakeBackend
+    from stylesdk.gpu.device import Device
+    Device.kernels = lambda device: None  # on the pretend driver they would do nothing
     path = {path!r}
 """
 REFUSED = """
@@ -96,7 +98,7 @@ def test_several_styles_are_another_input(tmp_path):
     """,
     )
     assert done.stderr.count("cuMemAlloc_v2") == 4
-    assert done.stderr.count("cuMemHostAlloc") == 4 + 1, "and room for the result"
+    assert done.stderr.count("cuMemHostAlloc") == 3 + 1, "frame, strength, style; and the result"
     assert live(done.stderr) == NOTHING
 
 
@@ -136,7 +138,7 @@ def test_ten_thousand_frames_allocate_nothing(plan):
     assert done.stderr.count("cuMemcpyDtoHAsync_v2 -> 0") == 10_000
     # Three tensors of each of two frames under way; results come from a pool.
     assert done.stderr.count("cuMemAlloc_v2") == 6
-    assert done.stderr.count("cuMemHostAlloc") <= 6 + 3
+    assert done.stderr.count("cuMemHostAlloc") <= 4 + 3
     assert done.stderr.count("cuStreamCreate") == 2
     assert done.stderr.count("cuEventCreate") == 6
     assert live(done.stderr) == NOTHING

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from stylesdk.backends.plan_file import COPY_AGAIN, check_gpu, check_version, installed_version, read_plan, rebuild_line
 from stylesdk.backends.tensorrt_engine import (
     Execution,
+    Lane,
     RuntimeCache,
     checked_styles,
     collecting_logger,
@@ -21,24 +22,17 @@ from stylesdk.backends.tensorrt_engine import (
     import_flavour,
 )
 from stylesdk.errors import ClosedError, DeviceError, EngineMismatchError, FrameError, ModelFileError
-from stylesdk.frames import Frame
+from stylesdk.frames import Fit, Frame, fit_for
 from stylesdk.gpu.device import open_device
 from stylesdk.gpu.driver import cuda_usable
 from stylesdk.gpu.gpu_frame import GpuFrame, place_of
+from stylesdk.gpu.kernels import Kernels
 from stylesdk.gpu.pool import Pool, lent_array
 from stylesdk.gpu.slot import Slot
 from stylesdk.mix import Weights
 
 _MOST_RESULTS = 8  # in page-locked memory that callers hold; beyond, results are copied into ordinary memory
 _ON_CPU = "run an .onnx model on the CPU, or open the plan on a machine whose nvidia-smi lists the GPU"
-
-
-@dataclass(frozen=True)
-class Lane:
-    """What one frame under way has to itself: its memory, and an execution context bound to it."""
-
-    slot: Slot
-    execution: Execution
 
 
 class TensorRTBackend:
@@ -71,7 +65,8 @@ class TensorRTBackend:
         self._on_gpu: Lane | None = None
         self._cache = RuntimeCache(path)
         self._device = open_device()
-        self._results = Pool(self._device, lambda: self._device.lendable((self._bytes,), np.uint8), _MOST_RESULTS)
+        self._results = Pool(self._device, _MOST_RESULTS)
+        self._kernels: Kernels | None = None
         self.name = f"{flavour} {trt.__version__} ({self._device.name})"
         self._trt = trt
         # TensorRT for RTX captures by itself; for the others the slots do, until a capture fails.
@@ -79,6 +74,7 @@ class TensorRTBackend:
         self._captures = flavour != "tensorrt_rtx"
         try:
             check_gpu(path, self.manifest, self._device)
+            self._kernels = self._device.kernels()
             self._open_engine(path, data)
             self._check_result(path)
         except BaseException:
@@ -86,6 +82,11 @@ class TensorRTBackend:
             raise
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        # With our kernels the GPU fits frames of any size by itself.
+        return size if self._kernels else self._taken(size)
+
+    def _taken(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size nearest to ``size`` that the engine takes."""
         height, width = (min(max(s, low), high) for s, low, high in zip(size, self._min, self._max, strict=True))
         return height, width
 
@@ -94,11 +95,13 @@ class TensorRTBackend:
 
     def submit(self, frame: Frame, strength: float, style: Weights | None = None) -> Lane:
         """Queue a frame, as ``infer`` takes it, for ``collect``."""
+        size = (frame.shape[0], frame.shape[1])
+        fit = fit_for(size, self._taken(size))
         with self._device.current():
             lane = self._free.popleft() if self._free else self._lane()
             try:
-                lane.slot.upload(frame, strength, style)
-                self._compute(lane, (frame.shape[0], frame.shape[1]))
+                lane.slot.upload(frame, fit, strength, style)
+                self._compute(lane, fit.canvas)
             except BaseException:
                 self._free.append(lane)
                 self._device.synchronize()
@@ -110,15 +113,12 @@ class TensorRTBackend:
         shape, lent = lane.slot.shape, None
         try:
             with self._device.current():
-                lent = self._results.take()
-                styled = lane.slot.download(lent)
-        except BaseException:
-            if lent is not None:
-                self._results.give_back(lent)
-            raise
+                lent = self._results.take(math.prod(shape))
+                target = np.empty(shape, np.uint8) if lent is None else lent_array(lent, shape)
+                lane.slot.download(target)
+            return target
         finally:
             self._free.append(lane)
-        return styled.reshape(shape).copy() if lent is None else lent_array(self._results, lent, shape)
 
     def drop(self, lane: Lane) -> None:
         with suppress(ClosedError):
@@ -135,20 +135,18 @@ class TensorRTBackend:
         with device.current():
             place = place_of(frame, device.compute)
             size = (place.shape[0], place.shape[1])
-            if self.canvas(size) != size:
+            fit = fit_for(size, self._taken(size))
+            if fit.source != fit.canvas and not self._kernels:
                 raise FrameError(
                     f"a frame of {size[1]}x{size[0]} on the GPU",
                     expected=f"from {self._min[1]}x{self._min[0]} to {self._max[1]}x{self._max[0]}",
-                    do="resize it on the GPU, or give it as a numpy array",
+                    do="resize it on the GPU, give it as a numpy array, or build the kernels: cmake --preset default",
                 )
             # Addresses are others every time: nothing to capture.
             self._on_gpu = self._on_gpu or self._lane(graphs=False)
-            slot, execution = self._on_gpu.slot, self._on_gpu.execution
-            memory = device.lendable_memory(3 * size[0] * size[1])
+            memory = device.lendable_memory(math.prod(place.shape))
             try:
-                slot.set(strength, style)
-                execution.bind(size, slot.address | {"frame": place.address, "styled": int(memory)})
-                execution.check(execution.enqueue())
+                self._infer_in_place(self._on_gpu, place.address, int(memory), fit, (strength, style))
                 device.synchronize()
             except BaseException:
                 device.free(memory)
@@ -156,6 +154,19 @@ class TensorRTBackend:
         result = GpuFrame(int(memory), place.shape, device.index)
         weakref.finalize(result, device.free, memory).atexit = False
         return result
+
+    def _infer_in_place(self, lane: Lane, source: int, out: int, fit: Fit, look: tuple[float, Weights | None]) -> None:
+        """Queue the way from address ``source`` to address ``out``."""
+        slot, execution, kernels = lane.slot, lane.execution, self._kernels
+        slot.set(*look)
+        if fit.source == fit.canvas or kernels is None:
+            execution.bind(fit.canvas, slot.address | {"frame": source, "styled": out})
+            execution.check(execution.enqueue())
+            return
+        execution.bind(fit.canvas, slot.address)
+        self._device.on_compute(lambda stream: kernels.fit(source, slot.address["frame"], fit, stream))
+        execution.check(execution.enqueue())
+        self._device.on_compute(lambda stream: kernels.restore(slot.address["styled"], out, fit, stream))
 
     def run_in_place(self, count: int) -> list[float]:
         """Milliseconds of GPU time of each of ``count`` inferences of the largest frame, without copies."""
@@ -184,6 +195,7 @@ class TensorRTBackend:
             self._free.clear()
             self._lanes.clear()
             self._cache.forget()
+            self._kernels = None
             self._engine = None
             self._runtime = None
         self._results.close()
@@ -224,7 +236,7 @@ class TensorRTBackend:
     def _lane(self, graphs: bool = True) -> Lane:
         context = self._cache.context(self._trt, self._engine, graphs)
         execution = Execution(context, self._device.compute, self.name, self._logger)
-        lane = Lane(Slot(self._device, self._bytes, self._styles), execution)
+        lane = Lane(Slot(self._device, self._bytes, self._styles, self._kernels), execution)
         self._lanes.append(lane)
         return lane
 

@@ -6,10 +6,12 @@ import importlib
 import os
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
+from stylesdk.gpu.slot import Slot
 from stylesdk.manifest import Manifest
 from stylesdk.mix import check_style_input
 
@@ -120,6 +122,14 @@ class Execution:
         """Raise DeviceError where an inference was not taken."""
         if not done:
             raise DeviceError(f"{self._name} failed on a frame: {self._logger.last_error()}", expected="a styled frame")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What one frame under way has to itself: its memory, and an execution context bound to it."""
+
+    slot: Slot
+    execution: Execution
 
 
 class RuntimeCache:

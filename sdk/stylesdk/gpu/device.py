@@ -9,9 +9,7 @@ Copies have a stream of their own, so that a frame can travel while another is c
 
 from __future__ import annotations
 
-import atexit
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,12 +17,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from stylesdk.errors import ClosedError, DeviceError, MissingExtraError
+from stylesdk.gpu.context import primary_context
 from stylesdk.gpu.driver import cuda_usable, driver_cuda_version
+from stylesdk.gpu.kernels import Kernels, load_kernels
 
 _DO = "update the NVIDIA driver (nvidia-smi must list the GPU), or run an .onnx model on the CPU"
-
-_contexts: dict[int, Any] = {}  # device index -> pycuda's primary context
-_lock = threading.Lock()
 
 
 def open_device(index: int = 0) -> Device:
@@ -58,7 +55,7 @@ class Device:
     def __init__(self, cuda: Any, index: int) -> None:
         self._cuda, self._index = cuda, index
         self._device = cuda.Device(index)
-        self._primary = _primary_context(cuda, index)
+        self._primary = primary_context(cuda, index)
         self._context: Any = self._primary  # None when closed
         self._allocations: list[Any] = []
         self._compute: Any = None
@@ -164,6 +161,15 @@ class Device:
             owner: Any = lendable.base if isinstance(lendable, np.ndarray) else lendable
             owner.free()
 
+    def kernels(self) -> Kernels | None:
+        """Our own kernels, None where they were not built; to be dropped inside ``cleanup``.
+
+        Raises:
+            DeviceError: they were not built for this GPU.
+        """
+        with self.current():
+            return load_kernels(self._cuda)
+
     def event(self) -> Any:
         """An event for ``record`` and ``wait``; to be dropped inside ``cleanup``."""
         with self.current():
@@ -188,6 +194,11 @@ class Device:
         """What is queued on ``copies`` from here on waits for ``event``."""
         with self.current():
             self._copies.wait_for_event(event)
+
+    def on_compute(self, queue: Callable[[Any], None]) -> None:
+        """``queue`` puts work on the stream that computes, a ``pycuda.driver.Stream``, which it is given."""
+        with self.current():
+            queue(self._compute)
 
     def finish_copies(self, event: Any) -> None:
         """Wait until what is queued on ``copies`` is done; other threads run meanwhile."""
@@ -221,21 +232,3 @@ class Device:
             self._compute = self._copies = None
             while self._allocations:
                 self._allocations.pop().free()
-
-
-def _primary_context(cuda: Any, index: int) -> Any:
-    """The device's primary context, retained once a process, as torch and the CUDA runtime do.
-
-    Giving it back with each Device is not safe: pycuda leaves the context current on the thread that
-    detaches it, and the next user of CUDA on that thread would meet a destroyed context.
-    """
-    with _lock:
-        if index not in _contexts:
-            context = _contexts[index] = cuda.Device(index).retain_primary_context()
-            atexit.register(_release, context)
-        return _contexts[index]
-
-
-def _release(context: Any) -> None:
-    context.push()  # without this, pycuda leaks a context that another thread retained
-    context.detach()

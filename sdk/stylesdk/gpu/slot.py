@@ -7,9 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stylesdk.frames import Frame
+from stylesdk.frames import Fit, Frame
 from stylesdk.gpu.device import Device
+from stylesdk.gpu.fitting import Fitting
 from stylesdk.gpu.graph import Graph
+from stylesdk.gpu.kernels import Kernels
 
 Size = tuple[int, int]  # height, width
 
@@ -21,15 +23,18 @@ class Slot:
         device: whose context must be current for everything here.
         count: bytes of the largest frame.
         styles: how many styles the engine mixes; with one there is no such input.
+        kernels: to fit frames of other sizes with; None where only fitting ones come.
     """
 
-    def __init__(self, device: Device, count: int, styles: int) -> None:
+    def __init__(self, device: Device, count: int, styles: int, kernels: Kernels | None) -> None:
         self._device = device
-        self._frame, self._styled = device.pinned((count,), np.uint8), device.pinned((count,), np.uint8)
+        self._fitting = Fitting(device, kernels) if kernels else None
+        self._fit: Fit | None = None  # of the frame under way, where it is not of the engine's size
+        self._frame = device.pinned((count,), np.uint8)
         settings = {"strength": 1} | ({"style": styles} if styles > 1 else {})
         self._settings = {name: device.pinned((length,), np.float32) for name, length in settings.items()}
-        host = {"frame": self._frame, "styled": self._styled, **self._settings}
-        self.address = {name: device.allocate(array.nbytes) for name, array in host.items()}
+        sizes = {"frame": count, "styled": count} | {name: array.nbytes for name, array in self._settings.items()}
+        self.address = {name: device.allocate(size) for name, size in sizes.items()}
         self._known: tuple[float, bytes] | None = None  # the settings that are on the GPU already
         self._uploaded, self._computed, self._delivered = (device.event() for _ in range(3))
         self.shape = (0, 0, 3)
@@ -37,9 +42,15 @@ class Slot:
         self._graph: Graph | None = None
         self.refuses_capture = False
 
-    def upload(self, frame: Frame, strength: float, style: NDArray[np.float32] | None) -> None:
-        """Queue the way in of a BGR uint8 (H, W, 3) frame; computing waits for it."""
+    def upload(self, frame: Frame, fit: Fit, strength: float, style: NDArray[np.float32] | None) -> None:
+        """Queue the way in of a BGR uint8 (H, W, 3) frame, and into the canvas of ``fit``; computing waits for it."""
         self.shape = (frame.shape[0], frame.shape[1], 3)
+        self._fit = fit if fit.source != fit.canvas else None
+        if self._fit and self._fitting:
+            self._fitting.upload(frame)
+            self.set(strength, style)
+            self._fitting.fit(self.address["frame"], self._fit)
+            return
         self._frame[: frame.size] = frame.reshape(-1)
         self._device.upload(self.address["frame"], self._frame[: frame.size])
         self.set(strength, style)
@@ -71,18 +82,18 @@ class Slot:
                 self.refuses_capture = True
         done = self._graph.launch() if self._graph else enqueue()
         self._ran = size
+        if self._fit and self._fitting:
+            self._fitting.restore(self.address["styled"], self._fit)
         self._device.record(self._computed)
         return done
 
-    def download(self, target: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """Wait for the result, in page-locked ``target`` or in the slot's own memory; returns its bytes."""
-        count = int(np.prod(self.shape))
-        bytes_of = (self._styled if target is None else target)[:count]
+    def download(self, target: NDArray[np.uint8]) -> None:
+        """Wait for the result, in contiguous ``target``: page-locked, or ordinary memory, which is slower."""
+        fitted = self._fitting.result if self._fit and self._fitting else self.address["styled"]
         # Queued now and not with the inference: before it, the next frame's way in has found its place.
         self._device.copies_after(self._computed)
-        self._device.download(bytes_of, self.address["styled"])
+        self._device.download(target, fitted)
         self._device.finish_copies(self._delivered)
-        return bytes_of
 
     def _forget_graph(self) -> None:
         graph, self._graph = self._graph, None
@@ -92,4 +103,7 @@ class Slot:
     def close(self) -> None:
         """Drop events and graph; the memory is the device's. The context must be current."""
         self._forget_graph()
+        if self._fitting:
+            self._fitting.close()
+        self._fitting = None
         self._uploaded = self._computed = self._delivered = None
