@@ -18,7 +18,7 @@ def primary_context(cuda: Any, index: int) -> Any:
     """
     with _lock:
         if index not in _contexts:
-            context = _contexts[index] = cuda.Device(index).retainprimary_context()
+            context = _contexts[index] = cuda.Device(index).retain_primary_context()
             atexit.register(_release, context)
         return _contexts[index]
 
