@@ -91,7 +91,7 @@ class OnnxRuntimeNetwork:
         options.log_severity_level = 3
         self._ort: Any = ort
         self._input, self._place = form.name, device
-        provider = _PROVIDERS.get(device)
+        provider = _PROVIDERS.get(device, "")
         if provider not in ort.get_available_providers():
             raise DeviceError(f"device {device!r}", expected="cpu, or cuda with onnxruntime-gpu", do=_DOCTOR)
         self._session: Any = ort.InferenceSession(str(path), options, providers=[provider])

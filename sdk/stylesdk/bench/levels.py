@@ -16,7 +16,7 @@ from stylesdk.stylizer import Stylizer
 from stylesdk.tiles import tiles_for
 
 KERNEL, COPY_IN, COPY_OUT, CAMERA = "kernel", "copy in", "copy out", "camera to sink"
-_SMALLEST = (72, 128)  # of the rendered scene: height, width
+_SMALLEST = 16  # pixels a side; the scene needs some, and so do networks
 
 
 @runtime_checkable
@@ -106,12 +106,12 @@ def bench_frame(size: tuple[int, int]) -> Frame:
     """A frame (height, width) with detail at every scale; the values do not change the speed.
 
     Raises:
-        SourceError: smaller than 72 x 128.
+        SourceError: smaller than 16x16.
     """
     from stylesdk.live.scene import render_frame
 
-    if size[0] < _SMALLEST[0] or size[1] < _SMALLEST[1]:
-        raise SourceError(f"a frame of {size[1]}x{size[0]}", expected="at least 128x72", do="give a larger --size")
+    if min(size) < _SMALLEST:
+        raise SourceError(f"a frame of {size[1]}x{size[0]}", expected="at least 16x16", do="give a larger --size")
     return render_frame(0, 100, size)
 
 

@@ -59,7 +59,7 @@ def run_bench(models: list[str], settings: Settings, output: Path | None, consol
     Raises:
         ModelFileError: a model that is not there, before anything is measured; a damaged one, when its turn comes.
         SinkError: nothing can be written beside ``output``.
-        SourceError: frames smaller than 128x72.
+        SourceError: frames smaller than 16x16.
     """
     if output and output.is_dir():
         raise SinkError(f"--json {output}, a folder", expected="a file", do=f"use --json {output / 'bench.json'}")
