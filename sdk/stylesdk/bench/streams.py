@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def _tried(open_stylizer: Callable[[int], Stylizer], streams: int, frame: Frame,
             opened = [stack.enter_context(open_stylizer(streams)) for _ in range(streams)]
             for stylizer in opened * WARM_UP:
                 stylizer.run(frame)
-            found = list(_together(opened, frame, fps, frames))
+            found = _together(opened, frame, fps, frames)
     except DeviceError as error:
         if streams == 1:
             raise
@@ -116,7 +116,7 @@ def _tried(open_stylizer: Callable[[int], Stylizer], streams: int, frame: Frame,
     return StreamRun(streams, rates, missed / frames, held=missed <= ALLOWED * frames)
 
 
-def _together(opened: list[Stylizer], frame: Frame, fps: float, frames: int) -> Iterator[Paced]:
+def _together(opened: list[Stylizer], frame: Frame, fps: float, frames: int) -> list[Paced]:
     """All streams at once, a thread each; the first error of any is raised after all have ended."""
     stop, ready = threading.Event(), threading.Barrier(len(opened))
 
@@ -129,4 +129,7 @@ def _together(opened: list[Stylizer], frame: Frame, fps: float, frames: int) -> 
             raise
 
     with ThreadPoolExecutor(len(opened)) as pool:
-        yield from pool.map(stream, opened)
+        try:
+            return list(pool.map(stream, opened))
+        finally:
+            stop.set()  # a Ctrl-C comes here, and nobody else would tell the threads
