@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylesdk.errors import MissingExtraError, StyleSDKError
-from stylesdk.latency import Latency, machine_card
+from stylesdk.latency import Latency, processor, usable_cores
 from stylesdk.stylizer import Stylizer
 
 app = typer.Typer(
@@ -147,24 +147,7 @@ def print_latency(latency: Latency) -> None:
     for stage, value in latency.items():
         table.add_row(stage, f"{value.p50:.2f}", f"{value.p90:.2f}", f"{value.p99:.2f}")
     console.print(table)
-    card = machine_card()
-    console.print(f"{card['processor']}, {card['cores']} cores", highlight=False)
-
-
-@app.command()
-def bench(
-    models: Annotated[list[str] | None, typer.Argument(help="Bundled styles or model files.")] = None,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames.")] = "640x480",
-    frames: Annotated[int, typer.Option(min=10, help="Frames measured, after a tenth as warm-up.")] = 100,
-    device: Device = "auto",
-    runtime: Runtime = None,
-    threads: Threads = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
-) -> None:
-    """Measure the latency of Stylizer.run, stage by stage."""
-    from stylesdk.bench import run_bench
-
-    run_bench(models or ["starry_night"], parse_size(size), frames, device, runtime, threads, json, console)
+    console.print(f"{processor()}, {usable_cores()} cores", highlight=False)
 
 
 @app.command()
@@ -186,7 +169,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _add_outside_command(name: str, module: str, extra: str, summary: str) -> None:
-    """A command of another package: shown in the help, loaded when called, its extra named when missing."""
+    """A command that another package brings: shown in the help, loaded when called, its extra named when missing."""
 
     @app.command(
         name,
@@ -212,6 +195,7 @@ def _add_outside_command(name: str, module: str, extra: str, summary: str) -> No
             raise typer.Exit(code)
 
 
+_add_outside_command("bench", "stylesdk.bench.cli", "cpu", "Measure latency at three levels; say what limits you.")
 _add_outside_command("train", "styletrainer.cli", "train", "Train a generator from artworks and photos.")
 _add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
 
