@@ -133,20 +133,21 @@ def test_cuda_graph_is_captured_once_a_size_and_replayed(tensorrt_plan):
     warnings.simplefilter("ignore")
     with stylesdk.Stylizer(path) as stylizer:
         frame = np.full((48, 64, 3), 9, np.uint8)
+        assert stylizer._backend.run_in_place(3) == [] and stylizer._backend.copy_in_place(3) == ([], [])
         assert (stylizer.run(frame) == 246).all(), "the first frame of a size runs as it is"
         for size in ((48, 64), (96, 128), (48, 64)):
             for _ in range(10):
                 stylizer.run(np.zeros((*size, 3), np.uint8))
         assert stylizer._backend.cuda_graph
-        print(len(stylizer._backend.run_in_place(20)))
+        print(len(stylizer._backend.run_in_place(20)), *map(len, stylizer._backend.copy_in_place(30)))
     """,
         package="tensorrt",
     )
-    assert done.stdout.split() == ["20"]
-    # 48x64: 1 plain, 10 by graph. 96x128: 1, 9. 48x64: 1, 9. In place, of the largest size: 1, 19.
-    assert done.stderr.count("cuStreamBeginCapture_v2") == done.stderr.count("cuStreamEndCapture") == 4
-    assert done.stderr.count("cuGraphLaunch -> 0") == 10 + 9 + 9 + 19
-    assert done.stderr.count("cuGraphExecDestroy") == done.stderr.count("cuGraphDestroy") == 4
+    assert done.stdout.split() == ["20", "30", "30"]
+    # 48x64: 1 plain, 10 by graph. 96x128: 1, 9. 48x64: 1, 9. The last size in place: 20.
+    assert done.stderr.count("cuStreamBeginCapture_v2") == done.stderr.count("cuStreamEndCapture") == 3
+    assert done.stderr.count("cuGraphLaunch -> 0") == 10 + 9 + 9 + 20
+    assert done.stderr.count("cuGraphExecDestroy") == done.stderr.count("cuGraphDestroy") == 3
     assert live(done.stderr) == NOTHING
 
 

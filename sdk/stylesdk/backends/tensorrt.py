@@ -169,19 +169,18 @@ class TensorRTBackend:
         self._device.on_compute(lambda stream: kernels.restore(slot.address["styled"], out, fit, stream))
 
     def run_in_place(self, count: int) -> list[float]:
-        """Milliseconds of GPU time of each of ``count`` inferences of the largest frame, without copies."""
-        device, found = self._device, []
-        lane = self._free.popleft() if self._free else self._lane()
-        with device.current():
-            start, end = device.event(), device.event()
-            for _ in range(count):
-                device.record(start)
-                self._compute(lane, self._max)
-                device.record(end)
-                found.append(device.milliseconds(start, end))
-            del start, end
-        self._free.append(lane)
-        return found
+        """Milliseconds of GPU time of each of ``count`` inferences of the last frame, without copies; [] before one."""
+        lane = self._free[-1]
+        canvas = lane.slot.fit.canvas if lane.slot.fit else None
+        return self._device.timed(lambda: self._compute(lane, canvas), count) if canvas else []
+
+    def copy_in_place(self, count: int) -> tuple[list[float], list[float]]:
+        """Milliseconds of ``count`` copies of the last frame to the GPU, and of as many results from it."""
+        slot = self._free[-1].slot
+        if slot.fit is None:
+            return [], []
+        way_in, way_out = slot.copies()
+        return self._device.timed(way_in, count, copies=True), self._device.timed(way_out, count, copies=True)
 
     def close(self) -> None:
         # A device that ran out of memory is closed already: what lives on it must be dropped all the same.

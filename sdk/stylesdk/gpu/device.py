@@ -216,11 +216,19 @@ class Device:
             self._compute.synchronize()
             self._copies.synchronize()
 
-    def milliseconds(self, start: Any, end: Any) -> float:
-        """GPU time between two recorded events; waits for the second."""
+    def timed(self, work: Callable[[], object], count: int, copies: bool = False) -> list[float]:
+        """Milliseconds of GPU time of each of ``count`` times ``work``, queued on ``compute``, or on ``copies``."""
         with self.current():
-            end.synchronize()
-            return float(start.time_till(end))
+            stream = self._copies if copies else self._compute
+            start, end = self._cuda.Event(), self._cuda.Event()
+            found = []
+            for _ in range(count):
+                start.record(stream)
+                work()
+                end.record(stream).synchronize()
+                found.append(float(start.time_till(end)))
+            del start, end
+            return found
 
     def close(self) -> None:
         """Free all memory and the streams. May be called twice."""

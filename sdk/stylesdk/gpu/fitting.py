@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class Fitting:
     def restore(self, canvas: int, fit: Fit) -> None:
         """Queue the way from the styled canvas to ``result``."""
         self._device.on_compute(lambda stream: self._kernels.restore(canvas, self.result, fit, stream))
+
+    def copies(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What queues the room's way in, and its result's way out, again."""
+        host, source, result = self._room
+        return lambda: self._device.upload(int(source), host), lambda: self._device.download(host, int(result))
 
     def close(self) -> None:
         """Free the room. May be called twice; frames may follow."""

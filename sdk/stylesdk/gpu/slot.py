@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -29,7 +30,7 @@ class Slot:
     def __init__(self, device: Device, count: int, styles: int, kernels: Kernels | None) -> None:
         self._device = device
         self._fitting = Fitting(device, kernels) if kernels else None
-        self._fit: Fit | None = None  # of the frame under way, where it is not of the engine's size
+        self.fit: Fit | None = None  # of the last frame
         self._frame = device.pinned((count,), np.uint8)
         settings = {"strength": 1} | ({"style": styles} if styles > 1 else {})
         self._settings = {name: device.pinned((length,), np.float32) for name, length in settings.items()}
@@ -43,17 +44,18 @@ class Slot:
         self.refuses_capture = False
 
     def upload(self, frame: Frame, fit: Fit, strength: float, style: NDArray[np.float32] | None) -> None:
-        """Queue the way in of a BGR uint8 (H, W, 3) frame, and into the canvas of ``fit``; computing waits for it."""
-        self.shape = (frame.shape[0], frame.shape[1], 3)
-        self._fit = fit if fit.source != fit.canvas else None
-        if self._fit and self._fitting:
-            self._fitting.upload(frame)
-            self.set(strength, style)
-            self._fitting.fit(self.address["frame"], self._fit)
-            return
-        self._frame[: frame.size] = frame.reshape(-1)
-        self._device.upload(self.address["frame"], self._frame[: frame.size])
+        """Queue the way in of a BGR uint8 (H, W, 3) frame, to be fitted as ``fit`` says; computing waits for it."""
+        self.shape, self.fit = (frame.shape[0], frame.shape[1], 3), fit
+        if fitting := self._resizes():
+            fitting.upload(frame)
+        else:
+            self._frame[: frame.size] = frame.reshape(-1)
+            self._device.upload(self.address["frame"], self._frame[: frame.size])
         self.set(strength, style)
+
+    def _resizes(self) -> Fitting | None:
+        """What fits the last frame; None where it has the engine's size."""
+        return self._fitting if self.fit and self.fit.source != self.fit.canvas else None
 
     def set(self, strength: float, style: NDArray[np.float32] | None) -> None:
         """Queue the way in of strength and style where they changed; computing waits for them, and for the frame."""
@@ -80,20 +82,34 @@ class Slot:
                 self._graph = Graph(self._device.compute, enqueue)
             except OSError:
                 self.refuses_capture = True
+        fitting = self._resizes()
+        if fitting and self.fit:
+            fitting.fit(self.address["frame"], self.fit)
         done = self._graph.launch() if self._graph else enqueue()
         self._ran = size
-        if self._fit and self._fitting:
-            self._fitting.restore(self.address["styled"], self._fit)
+        if fitting and self.fit:
+            fitting.restore(self.address["styled"], self.fit)
         self._device.record(self._computed)
         return done
 
     def download(self, target: NDArray[np.uint8]) -> None:
         """Wait for the result, in contiguous ``target``: page-locked, or ordinary memory, which is slower."""
-        fitted = self._fitting.result if self._fit and self._fitting else self.address["styled"]
+        fitting = self._resizes()
         # Queued now and not with the inference: before it, the next frame's way in has found its place.
         self._device.copies_after(self._computed)
-        self._device.download(target, fitted)
+        self._device.download(target, fitting.result if fitting else self.address["styled"])
         self._device.finish_copies(self._delivered)
+
+    def copies(self) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What queues the last frame's way in, and its result's way out, again: for benchmarks."""
+        fitting = self._resizes()
+        if fitting:
+            return fitting.copies()
+        host = self._frame[: math.prod(self.shape)]
+        return (
+            lambda: self._device.upload(self.address["frame"], host),
+            lambda: self._device.download(host, self.address["styled"]),
+        )
 
     def _forget_graph(self) -> None:
         graph, self._graph = self._graph, None
