@@ -1,0 +1,201 @@
+"""An onnxruntime session on a GPU for frames of one size: its buffers, its stream, its CUDA graph."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stylesdk.errors import MissingExtraError
+from stylesdk.frames import Frame
+from stylesdk.gpu.device import Device, open_device
+
+Feeds = dict[str, NDArray[Any]]  # input -> array, as the graph takes it
+
+
+class SizedSession:
+    """A session, and what it holds on the GPU. It frees itself when a run fails.
+
+    Args:
+        ort: the module ``onnxruntime``.
+        open_session: opens the session on the stream of that handle, None for one of its own.
+        feeds: a frame of the size, and the other inputs.
+        graph: whether the session replays a CUDA graph. It captures that in its first run in each thread.
+    """
+
+    def __init__(self, ort: Any, open_session: Callable[[int | None], Any], feeds: Feeds, *, graph: bool) -> None:
+        self.graph = graph
+        self._captured_by: int | None = None  # thread
+        self._options: Any = None
+        self._buffers: Any = None
+        self._session: Any = None
+        self._binding: Any = None
+        self._device = _own_device()
+        try:
+            with _gpu.shared():
+                # Memory first: a Device that has none for the buffers closes its stream.
+                if self._device:
+                    self._buffers = _PinnedBuffers(self._device, feeds)
+                    self._options = ort.RunOptions()
+                    # What comes before and after is queued on the same stream, and waited for together.
+                    self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+                else:
+                    self._buffers = _OrtBuffers(ort, feeds)
+                self._session = open_session(self._device.stream if self._device else None)
+                self._binding = self._session.io_binding()
+                self._buffers.bind(self._binding)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, feeds: Feeds) -> Frame:
+        """The graph's ``styled`` as BGR uint8 (H, W, 3), the caller's to keep."""
+        try:
+            with self._turn():
+                self._buffers.upload(feeds)
+                self._launch()
+                styled: Frame = self._buffers.download()
+        except BaseException:
+            self.close()
+            raise
+        return styled
+
+    def run_in_place(self, count: int) -> list[float]:
+        """Milliseconds of ``count`` runs on the latest frame, without copies."""
+        with self._turn():
+            self._launch()
+        with _gpu.shared():
+            return self._event_times(self._device, count) if self._device else self._wall_times(count)
+
+    def close(self) -> None:
+        """Free everything. May be called twice."""
+        with _gpu.shared():
+            # In this order: each lives on the next one's memory or stream.
+            self._binding = None
+            self._session = None
+            self._buffers = None
+            if self._device:
+                self._device.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        captures = self.graph and thread != self._captured_by
+        with _gpu.alone() if captures else _gpu.shared():
+            yield
+        self._captured_by = thread
+
+    def _launch(self) -> None:
+        self._session.run_with_iobinding(self._binding, self._options)
+
+    def _event_times(self, device: Device, count: int) -> list[float]:
+        marks = []
+        for _ in range(count):
+            start = device.mark()
+            self._launch()
+            marks.append((start, device.mark()))
+        return [device.milliseconds(start, end) for start, end in marks]
+
+    def _wall_times(self, count: int) -> list[float]:
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            self._launch()  # without options, it waits for the GPU
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+
+class _PinnedBuffers:
+    """Inputs and output in the device layer's memory; copies are queued on its stream."""
+
+    def __init__(self, device: Device, feeds: Feeds) -> None:
+        self._device = device
+        arrays = feeds | {"styled": feeds["frame"]}
+        self._host = {name: device.pinned(array.shape, array.dtype) for name, array in arrays.items()}
+        self._address = {name: device.allocate(array.nbytes) for name, array in arrays.items()}
+
+    def bind(self, binding: Any) -> None:
+        for name, host in self._host.items():
+            bind = binding.bind_output if name == "styled" else binding.bind_input
+            bind(name, "cuda", 0, host.dtype.type, list(host.shape), self._address[name])
+
+    def upload(self, feeds: Feeds) -> None:
+        for name, array in feeds.items():
+            np.copyto(self._host[name], array)
+            self._device.upload(self._address[name], self._host[name])
+
+    def download(self) -> Frame:
+        self._device.download(self._host["styled"], self._address["styled"])
+        self._device.synchronize()
+        styled: Frame = self._host["styled"][0].copy()
+        return styled
+
+
+class _OrtBuffers:
+    """Inputs and output in onnxruntime's memory, where pycuda is not installed; every copy is waited for."""
+
+    def __init__(self, ort: Any, feeds: Feeds) -> None:
+        self._values = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type, "cuda", 0)
+            for name, array in (feeds | {"styled": feeds["frame"]}).items()
+        }
+
+    def bind(self, binding: Any) -> None:
+        for name, value in self._values.items():
+            bind = binding.bind_ortvalue_output if name == "styled" else binding.bind_ortvalue_input
+            bind(name, value)
+
+    def upload(self, feeds: Feeds) -> None:
+        for name, array in feeds.items():
+            self._values[name].update_inplace(array)
+
+    def download(self) -> Frame:
+        styled: Frame = self._values["styled"].numpy()[0]  # a copy
+        return styled
+
+
+class Gate:
+    """Any number of threads use the GPU, or one captures a CUDA graph.
+
+    onnxruntime captures in CUDA's global mode: a call of another thread that allocates or waits meanwhile fails,
+    and breaks the capture too. Never enter twice in one thread.
+    """
+
+    def __init__(self) -> None:
+        self._entrance = threading.Lock()
+        self._changed = threading.Condition()
+        self._users = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._entrance, self._changed:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._entrance:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._users)
+            yield
+
+
+_gpu = Gate()
+
+
+def _own_device() -> Device | None:
+    """Memory and a stream of our own, None where pycuda is not installed."""
+    try:
+        return open_device()
+    except MissingExtraError:
+        return None
