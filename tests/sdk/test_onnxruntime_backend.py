@@ -368,6 +368,7 @@ def test_out_of_memory_frees_all_and_the_next_frame_works(words: str, gpu: Calla
 
     module, frame = gpu(run=run), bench_frame((48, 64))
     with on_gpu() as stylizer:
+        stylizer.run(bench_frame((32, 64)))
         kept = stylizer.run(frame)
         full.append(True)
         for size in ((48, 64), (64, 64)):  # in a size that ran, and in a new one

@@ -25,7 +25,7 @@ from stylesdk.backends.onnxruntime_options import (
     engine_cache,
     tensorrt_options,
 )
-from stylesdk.backends.onnxruntime_sized import Feeds, SizedSession
+from stylesdk.backends.onnxruntime_sized import Feeds, SizedSession, gate
 from stylesdk.errors import DeviceError
 from stylesdk.frames import Frame
 from stylesdk.gpu.device import cuda_usable
@@ -68,8 +68,8 @@ class GpuSessions:
         self._dimensions: list[Any] = []
         self._variants = VARIANTS[provider]
         # Opened once with the sizes free: tells at once whether the provider and the file are right.
-        session = self._open_free()
-        self.inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
+        with gate.shared():
+            self.inputs = self._open_free()
         self._dimensions = self.inputs.get("frame", [])[1:3]
 
     @property
@@ -100,13 +100,14 @@ class GpuSessions:
         while self._sizes:
             self._sizes.popitem()[1].close()
 
-    def _open_free(self) -> Any:
-        """A session for any size, in the first layout that the provider does not refuse."""
+    def _open_free(self) -> dict[str, Any]:
+        """The graph's inputs, name -> shape, from a session in the first layout that the provider does not refuse."""
         while True:
             variant = self._variants[0]._replace(graph=False)
             others = [other for other in self._variants if other.nhwc != variant.nhwc]
             try:
-                return self._open_session(None, variant, None)
+                session = self._open_session(None, variant, None)
+                return {tensor.name: tensor.shape for tensor in session.get_inputs()}
             except Exception as error:
                 if out_of_memory(error) or not others:
                     raise

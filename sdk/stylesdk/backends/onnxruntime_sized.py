@@ -35,9 +35,10 @@ class SizedSession:
         self._buffers: Any = None
         self._session: Any = None
         self._binding: Any = None
-        self._device = _own_device()
+        self._device: Device | None = None
         try:
-            with _gpu.shared():
+            with gate.shared():
+                self._device = _own_device()
                 # Memory first: a Device that has none for the buffers closes its stream.
                 if self._device:
                     self._buffers = _PinnedBuffers(self._device, feeds)
@@ -69,12 +70,12 @@ class SizedSession:
         """Milliseconds of ``count`` runs on the latest frame, without copies."""
         with self._turn():
             self._launch()
-        with _gpu.shared():
+        with gate.shared():
             return self._event_times(self._device, count) if self._device else self._wall_times(count)
 
     def close(self) -> None:
         """Free everything. May be called twice."""
-        with _gpu.shared():
+        with gate.shared():
             # In this order: each lives on the next one's memory or stream.
             self._binding = None
             self._session = None
@@ -86,7 +87,7 @@ class SizedSession:
     def _turn(self) -> Iterator[None]:
         thread = threading.get_ident()
         captures = self.graph and thread != self._captured_by
-        with _gpu.alone() if captures else _gpu.shared():
+        with gate.alone() if captures else gate.shared():
             yield
         self._captured_by = thread
 
@@ -190,7 +191,7 @@ class Gate:
             yield
 
 
-_gpu = Gate()
+gate = Gate()  # of the process: every use of CUDA through onnxruntime goes through it
 
 
 def _own_device() -> Device | None:
