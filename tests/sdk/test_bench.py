@@ -141,10 +141,11 @@ class Watched:
 def test_run_in_place_of_onnxruntime_is_an_inference_each(frame: np.ndarray) -> None:
     backend: Any = open_backend(resolve("starry_night.nano"), "cpu", 1, "onnxruntime")
     wanted = backend.infer(frame, 0.7)
-    backend._session = Watched(backend._session)
+    runner = backend._runner
+    runner._session = Watched(runner._session)
     backend.run_in_place(3)
-    assert len(backend._session.written) == 3
-    for found in backend._session.written:
+    assert len(runner._session.written) == 3
+    for found in runner._session.written:
         np.testing.assert_array_equal(found, wanted)
     backend.close()
 

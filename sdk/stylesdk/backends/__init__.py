@@ -84,11 +84,11 @@ def _open_onnx(path: Path, device: str, threads: int | None, runtime: str) -> Ba
         from stylesdk.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(path, device=device, threads=threads)
-    if runtime == "onnxruntime":
+    if runtime in ("onnxruntime", "onnxruntime-tensorrt"):
         from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(path, device=device, threads=threads)
-    raise DeviceError(f"runtime {runtime!r} for {path}", expected="onnxruntime or openvino")
+        return OnnxRuntimeBackend(path, device=device, threads=threads, tensorrt=runtime != "onnxruntime")
+    raise DeviceError(f"runtime {runtime!r} for {path}", expected="onnxruntime-tensorrt, onnxruntime or openvino")
 
 
 def runtime_for(device: str) -> tuple[str, str]:

@@ -1,95 +1,167 @@
-"""onnxruntime: any machine with a CPU, and CUDA where onnxruntime-gpu is installed."""
+"""onnxruntime: any machine with a CPU, and NVIDIA GPUs where onnxruntime-gpu is installed."""
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
+from stylesdk.backends.onnxruntime_gpu import GpuSessions, out_of_memory
+from stylesdk.backends.onnxruntime_options import CUDA, TENSORRT
+from stylesdk.backends.onnxruntime_sized import Feeds
+from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError, StyleSDKError
 from stylesdk.frames import Frame
 from stylesdk.latency import timed, usable_cores
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.mix import Weights, check_style_input
 from stylesdk.onnx_file import manifest_from_onnx
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CPU = "CPUExecutionProvider"
+_NAMES = {_CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
 
 
 class OnnxRuntimeBackend:
-    """One onnxruntime session.
+    """A model on onnxruntime: one session on the CPU, one for each frame size on a GPU.
 
     Args:
         path: an ONNX file with a stylesdk manifest.
-        device: ``cpu``, ``cuda``, or ``auto`` (CUDA where it is installed and works, else the CPU).
+        device: ``cpu``, ``cuda``, or ``auto``: CUDA where it is installed and works, else the CPU, with a warning
+            where it is installed and does not work.
         threads: of the CPU, None for every usable core.
+        tensorrt: run on onnxruntime's TensorRT provider, and on nothing else.
+
+    Raises:
+        ModelFileError: no stylesdk model, damaged, or refused by onnxruntime.
+        DeviceError: ``device`` or TensorRT cannot be had.
+        MissingExtraError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None, tensorrt: bool = False) -> None:
         data = read_model_file(path)
         self.manifest: Manifest | None = manifest_from_onnx(data, str(path))
         ort = _import_onnxruntime()
-        providers = _providers(ort, device)
-        options = ort.SessionOptions()
-        # As many threads as usable cores: onnxruntime's own default ignores a container's limit.
-        options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = 3
+        provider, why = _provider(ort, device, tensorrt), ""
         try:
-            self._session: Any = ort.InferenceSession(data, options, providers=providers)
-        except Exception as error:  # onnxruntime raises its own classes for every kind of bad graph
-            raise ModelFileError(
-                f"{path}, which onnxruntime {ort.__version__} refuses: {error}",
-                do="export it again with `stylesdk export`",
-            ) from error
-        shapes = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
-        check_style_input(path, self.manifest, shapes.get("style"))
-        used = self._session.get_providers()[0]
-        if device != "auto" and used != providers[0]:
-            # A CUDA provider that cannot load only logs, and runs on the CPU.
+            self._runner = self._open(ort, path, data, provider, threads)
+        except DeviceError as error:
+            if device != "auto" or tensorrt:
+                raise
+            why = f": {_NAMES[provider]} does not work, {str(error).splitlines()[0].removeprefix('got: ')}"
+            _warn(f"onnxruntime runs on the CPU{why}")
+            provider = _CPU
+            self._runner = _CpuSession(ort, path, data, threads)
+        check_style_input(path, self.manifest, self._runner.inputs.get("style"))
+        self._latest: Feeds | None = None
+        self.name = f"onnxruntime {ort.__version__} ({_NAMES[provider]}{why})"
+
+    def _open(self, ort: Any, path: Path, data: bytes, provider: str, threads: int | None) -> _Runner:
+        if provider == _CPU:
+            return _CpuSession(ort, path, data, threads)
+        half = self.manifest is not None and self.manifest.precision == "fp16"
+        try:
+            return GpuSessions(ort, data, provider, threads=threads, half=half)
+        except StyleSDKError:
+            raise
+        except Exception as error:  # onnxruntime raises its own classes for every kind of bad graph or device
+            _CpuSession(ort, path, data, threads)  # which says so where the file is at fault
             raise DeviceError(
-                f"onnxruntime fell back to {used}",
-                expected=providers[0],
+                f"onnxruntime {ort.__version__}: {error}",
+                expected=provider,
                 do="`stylesdk doctor` tells what is missing; device='cpu' runs on the CPU",
-            )
-        self._feeds: dict[str, Any] = {}  # of the last frame
-        self.name = f"onnxruntime {ort.__version__} ({used.removesuffix('ExecutionProvider')})"
+            ) from error
+
+    @property
+    def cuda_graph(self) -> bool | None:
+        """Whether the latest frame was replayed from a CUDA graph; None on the CPU, where there is none."""
+        return self._runner.cuda_graph
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return size
 
     def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
-        feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
+        feeds: Feeds = {"frame": frame[None], "strength": np.array([strength], np.float32)}
         if style is not None:
             feeds["style"] = style
+        self._latest = None
         try:
-            styled: Frame = self._session.run(["styled"], feeds)[0][0]
+            styled = self._runner.run(feeds)
+        except StyleSDKError:
+            raise
         except Exception as error:  # onnxruntime's own classes again
+            do = "try a larger frame; if that fails too, export the model again"
+            if out_of_memory(error):
+                do = "close other programs on the device, or style smaller frames; the next frame starts afresh"
             raise DeviceError(
-                f"{self.name} failed on a frame of {frame.shape}: {error}",
-                expected="a styled frame",
-                do="try a larger frame; if that fails too, export the model again",
+                f"{self.name} failed on a frame of {frame.shape}: {error}", expected="a styled frame", do=do
             ) from error
-        self._feeds = feeds
+        self._latest = feeds
         return styled
 
     def run_in_place(self, count: int) -> list[float]:
-        """Milliseconds of ``count`` inferences on the last frame, bound to the session's own memory."""
-        if not self._feeds:
-            return []
-        ort = _import_onnxruntime()
-        place = "cuda" if self._session.get_providers()[0] == _PROVIDERS["cuda"] else "cpu"
+        """Milliseconds of ``count`` inferences on the latest frame's buffers, without copies; [] before one.
+
+        By CUDA events on a GPU with pycuda, else by the clock, around runs that are waited for.
+        """
+        return [] if self._latest is None else self._runner.run_in_place(self._latest, count)
+
+    def close(self) -> None:
+        self._latest = None
+        self._runner.close()
+
+
+class _Runner(Protocol):
+    """What runs a graph: name -> array in, the styled frame out."""
+
+    inputs: dict[str, Any]  # name -> shape
+
+    @property
+    def cuda_graph(self) -> bool | None: ...
+    def run(self, feeds: Feeds) -> Frame: ...
+    def run_in_place(self, feeds: Feeds, count: int) -> list[float]: ...
+    def close(self) -> None: ...
+
+
+class _CpuSession:
+    """One session on the CPU, for frames of any size."""
+
+    cuda_graph = None
+
+    def __init__(self, ort: Any, path: Path, data: bytes, threads: int | None) -> None:
+        options = ort.SessionOptions()
+        # As many threads as usable cores: onnxruntime's own default ignores a container's limit.
+        options.intra_op_num_threads = threads or usable_cores()
+        options.log_severity_level = 3
+        try:
+            self._session: Any = ort.InferenceSession(data, options, providers=[_CPU], enable_fallback=0)
+        except Exception as error:  # onnxruntime raises its own classes for every kind of bad graph
+            raise ModelFileError(
+                f"{path}, which onnxruntime {ort.__version__} refuses: {error}",
+                do="export it again with `stylesdk export`",
+            ) from error
+        self.inputs = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
+
+    def run(self, feeds: Feeds) -> Frame:
+        styled: Frame = self._session.run(["styled"], feeds)[0][0]
+        return styled
+
+    def run_in_place(self, feeds: Feeds, count: int) -> list[float]:
         binding = self._session.io_binding()
-        for name, value in self._feeds.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, place, 0))
-        shape = self._feeds["frame"].shape
-        styled = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, place, 0)
-        binding.bind_ortvalue_output("styled", styled)
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        binding.bind_output("styled", "cpu")
         return timed(lambda: self._session.run_with_iobinding(binding), count)
 
     def close(self) -> None:
         self._session = None
-        self._feeds = {}
+
+
+@cache
+def _warn(text: str) -> None:
+    """Once a process, whatever the filters say."""
+    warnings.warn(text, stacklevel=6)  # the line that made the Stylizer
 
 
 def _import_onnxruntime() -> Any:
@@ -100,17 +172,19 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _providers(ort: Any, device: str) -> list[str]:
-    """Providers to ask for, the wanted one first."""
+def _provider(ort: Any, device: str, tensorrt: bool) -> str:
+    """The provider to ask for. Raises DeviceError where this onnxruntime cannot have it."""
+    expected = ("auto", "cuda") if tensorrt else ("auto", "cpu", "cuda")
+    if device not in expected:
+        raise DeviceError(f"device {device!r}", expected=", ".join(expected))
     available = ort.get_available_providers()
-    if device == "auto":
-        return [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
-    if device not in _PROVIDERS:
-        raise DeviceError(f"device {device!r}", expected="auto, cpu or cuda")
-    if _PROVIDERS[device] not in available:
-        raise DeviceError(
-            f"device {device!r}, but this onnxruntime has only {', '.join(available)}",
-            expected=_PROVIDERS[device],
-            do="python -m pip uninstall -y onnxruntime && python -m pip install 'stylesdk[gpu]'",
-        )
-    return [_PROVIDERS[device]]
+    wanted = TENSORRT if tensorrt else _CPU if device == "cpu" else CUDA
+    if wanted in available:
+        return wanted
+    if device == "auto" and not tensorrt:
+        return _CPU
+    raise DeviceError(
+        f"device {device!r}, but this onnxruntime has only {', '.join(available)}",
+        expected=wanted,
+        do="python -m pip uninstall -y onnxruntime && python -m pip install 'stylesdk[gpu]'",
+    )
