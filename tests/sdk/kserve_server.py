@@ -1,9 +1,10 @@
-"""A server in the test process that speaks KServe v2 over gRPC, as Triton does: for its repository, clients and batches.
+"""A server in the test process that speaks KServe v2 over gRPC, as Triton does.
 
-It is not Triton: it reads config.pbtxt, joins waiting requests of one shape up to the largest preferred batch, runs
+It is not Triton. It reads config.pbtxt, joins waiting requests of one shape up to the largest preferred batch, runs
 model.onnx on onnxruntime, and knows system shared memory. Plans it cannot run; ``stand_ins`` gives their pictures.
 """
 
+# ruff: noqa: N802  # gRPC's names
 from __future__ import annotations
 
 import mmap
@@ -35,12 +36,12 @@ class Model:
         self.batches: list[int] = []  # how many requests each run joined
         self.open = threading.Event()  # clear it to let requests pile up
         self.open.set()
-        self._waiting: queue.Queue[tuple[Feeds, Future] | None] = queue.Queue()
-        self._run = stand_in or self._session(folder)
+        self.waiting: queue.Queue[tuple[Feeds, Future] | None] = queue.Queue()
+        self.run = stand_in or self._open(folder)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def _session(self, folder: Path) -> StandIn:
+    def _open(self, folder: Path) -> StandIn:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         data = (folder / "1" / "model.onnx").read_bytes()
@@ -53,24 +54,24 @@ class Model:
             if any(want not in (-1, size) for want, size in zip(tensor.dims, shape, strict=True)):
                 raise ValueError(f"unexpected shape for input '{tensor.name}': {shape}, expected {list(tensor.dims)}")
         answer: Future = Future()
-        self._waiting.put((feeds, answer))
+        self.waiting.put((feeds, answer))
         return answer.result()
 
     def _work(self) -> None:
-        while (first := self._waiting.get()) is not None:
+        while (first := self.waiting.get()) is not None:
             self.open.wait()
             batch = [first]
             most = max(self.config.dynamic_batching.preferred_batch_size, default=1)
-            while len(batch) < most and not self._waiting.empty():
-                following = self._waiting.get()
+            while len(batch) < most and not self.waiting.empty():
+                following = self.waiting.get()
                 if following is None or following[0]["frame"].shape != first[0]["frame"].shape:
-                    self._waiting.put(following)
+                    self.waiting.put(following)
                     break
                 batch.append(following)
             self.batches.append(len(batch))
             try:
                 joined = {name: np.concatenate([feeds[name] for feeds, _ in batch]) for name in first[0]}
-                styled = self._run(joined if len(batch) > 1 else first[0])
+                styled = self.run(joined if len(batch) > 1 else first[0])
             except Exception as error:
                 for _, answer in batch:
                     answer.set_exception(error)
@@ -79,13 +80,14 @@ class Model:
                 answer.set_result(styled[index : index + 1])
 
     def close(self) -> None:
-        self._waiting.put(None)
+        self.waiting.put(None)
         self._thread.join()
 
 
 class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, repository: Path, stand_ins: Mapping[str, StandIn]) -> None:
         self.models = {f.name: Model(f, stand_ins.get(f.name)) for f in sorted(repository.iterdir())}
+        self.shared_files: list[str] = []  # every one that a client has ever named
         self.loading: set[str] = set()
         self.regions: dict[str, mmap.mmap] = {}
         self.shares_memory = True
@@ -101,6 +103,7 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def SystemSharedMemoryRegister(self, request, context):
         path = f"/dev/shm/{request.key.lstrip('/')}"
+        self.shared_files.append(path)
         if not self.shares_memory or not os.path.exists(path):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unable to open shared memory region: '{request.key}'")
         with open(path, "r+b") as file:
