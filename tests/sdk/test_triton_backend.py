@@ -248,7 +248,7 @@ def test_server_stopped_in_mid_stream(server, shared_memory):
     assert next(styled).shape == frame.shape
     assert len(left_in_memory(server)) == shared_memory
     server.stop()
-    with pytest.raises(DeviceError, match=f"{server.url}, asked for a frame"):
+    with pytest.raises(DeviceError, match=f"(?s){server.url}, asked for a frame.*check that the server runs"):
         next(styled)
     stylizer.close()
     with pytest.raises(ClosedError):
@@ -261,8 +261,24 @@ def test_a_refusal_of_the_server_is_told(server, frame):
         raise RuntimeError("CUDA out of memory")
 
     server.models[ONE].run = full
-    with remote(server) as stylizer, pytest.raises(DeviceError, match="CUDA out of memory"):
+    with remote(server) as stylizer, pytest.raises(DeviceError, match=r"(?s)CUDA out of memory.*read the server's log"):
         stylizer.run(frame)
+
+
+def test_a_late_answer_does_not_land_on_the_next_frame(server, monkeypatch):
+    """The first request times out; the server answers it after the second one has its own memory."""
+    monkeypatch.setattr(module, "_TIMEOUT", 0.5)
+    dark, light = (np.full((40, 50, 3), level, np.uint8) for level in (10, 200))
+    model = server.models[PAINT]
+    with remote(server, PAINT, shared_memory=True) as stylizer:
+        model.open.clear()
+        with pytest.raises(DeviceError, match="Deadline"):
+            stylizer.run(dark, 0.0)
+        assert left_in_memory(server) == []
+        monkeypatch.setattr(module, "_TIMEOUT", 30)
+        model.open.set()
+        assert np.array_equal(stylizer.run(light, 0.0), light)
+        assert len(set(server.servicer.shared_files)) == 2
 
 
 @pytest.mark.parametrize("shared_memory", [False, True], ids=["connection", "memory"])

@@ -122,7 +122,11 @@ class TritonBackend:
         given.set_shared_memory(region.name, count)
         wanted = self._grpc.InferRequestedOutput("styled")
         wanted.set_shared_memory(region.name, count, offset=count)
-        result = self._infer([given, *inputs], [wanted])
+        try:
+            result = self._infer([given, *inputs], [wanted])
+        except DeviceError:
+            self._drop_region()  # a late answer must not land on the next frame's
+            raise
         output = result.get_output("styled")
         self._check_shape(None if output is None else list(output.shape), frame)
         return np.array(memory[count : 2 * count], np.uint8).reshape(frame.shape)
@@ -184,10 +188,13 @@ class TritonBackend:
         try:
             return call(*values, client_timeout=_TIMEOUT, **options)
         except self._error as error:
+            gone = "UNAVAILABLE" in str(error)
             raise DeviceError(
                 f"Triton server {self._url}, asked for {what}: {error}",
                 expected="an answer",
-                do="check that the server runs, and that this is HOST:PORT of its gRPC port (8001 by default)",
+                do="check that the server runs, and that this is HOST:PORT of its gRPC port (8001 by default)"
+                if gone
+                else "read the server's log",
             ) from error
 
 
