@@ -90,7 +90,7 @@ def _widen(graph: Graph, node: NodeProto, items: dict[str, Shape]) -> bool:
     elif node.op_type in _AXES:
         _shift_axes(graph, node, len(items[node.input[0]]))
     elif node.op_type == "MatMul" and node.input[1] in graph.constants:
-        # A matrix for each frame: one product for all of them would be summed in another order.
+        # A matrix for each frame: one product for all of them may be summed in another order.
         node.input[1] = graph.constant(f"{name}.matrix", graph.constants[node.input[1]][None])
     elif node.op_type in ("Mul", "Add"):
         return all(len(items[tensor]) == len(shape) for tensor in node.input if tensor in items)
