@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -21,32 +22,50 @@ console = Console()
 def export(
     run: Annotated[
         Path,
-        typer.Argument(help="Folder of a training run, or an ONNX file; for engines also a bundled style."),
+        typer.Argument(help="Folder of a training run, or an ONNX file; for engine and triton also a bundled style."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files.")],
     name: Annotated[str | None, typer.Option(help="Name of the style. Default: the artwork's.")] = None,
-    format: Annotated[str, typer.Option(help="onnx or engine (a TensorRT plan).")] = "onnx",  # noqa: A002
+    format: Annotated[  # noqa: A002
+        str, typer.Option(help="onnx, engine (a TensorRT plan), or triton (a model repository for that server).")
+    ] = "onnx",
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="fp32, fp16, int8. Default: the first two for onnx, fp16 for engine."),
+        typer.Option(help="fp32, fp16, int8. Default: the first two for onnx, fp16 for engine and triton."),
     ] = None,
-    size: Annotated[str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH.")] = "1280x720",
+    size: Annotated[
+        str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH. Of triton: WxH, to warm up with.")
+    ] = "1280x720",
     flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
+    plan: Annotated[
+        list[Path] | None, typer.Option(help="For triton: a plan of flavour tensorrt; one for each kind of GPU.")
+    ] = None,
     photos: Annotated[Path | None, typer.Option(help="Photographs to verify on, and to make int8 with.")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "Apache-2.0",
 ) -> None:
-    """Export RUN to verified ONNX files, or to a TensorRT plan for one size."""
+    """Export RUN to verified ONNX files, to a TensorRT plan for one size, or to a repository for a Triton server."""
     precisions = precision or (["fp32", "fp16"] if format == "onnx" else ["fp16"])
     if bad := [p for p in precisions if p not in ("fp32", "fp16", "int8")]:
         raise ExportError(f"got: --precision {bad[0]}; expected: fp32, fp16 or int8")
-    if format not in ("onnx", "engine"):
-        raise ExportError(f"got: --format {format}; expected: onnx or engine")
-    if (run / "config.json").is_file():
-        models = _onnx(run, output, name, precisions, licence, photos)
-    elif format == "engine" or run.suffix == ".onnx":
-        models = [_model(run, output, each, photos) for each in precisions]
-    else:
-        raise ExportError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`")
+    if format not in ("onnx", "engine", "triton"):
+        raise ExportError(f"got: --format {format}; expected: onnx, engine or triton")
+    if format == "triton" and len(precisions) > 1:
+        raise ExportError(f"got: --precision {' --precision '.join(precisions)}; expected: one, for --format triton")
+    if plan and format != "triton":
+        raise ExportError(f"got: --plan with --format {format}; expected: --format triton")
+    with TemporaryDirectory() as scratch:  # a model repository holds nothing but its models
+        files = Path(scratch) if format == "triton" else output
+        if (run / "config.json").is_file():
+            models = _onnx(run, files, name, precisions, licence, photos)
+        elif format != "onnx" or run.suffix == ".onnx":
+            models = {_model(run, files, each, photos): "" for each in precisions}
+        else:
+            raise ExportError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`")
+        if format == "triton":
+            _triton(next(iter(models)), output, size, plan or [])
+            return
+    for path, verified in models.items():
+        console.print(f"{path}  {path.stat().st_size / 1e6:.2f} MB{verified}", highlight=False, soft_wrap=True)
     if format == "engine":
         for model in models:
             _engine(model, output, size, flavour)
@@ -57,14 +76,13 @@ def _model(model: Path, output: Path, precision: str, photos: Path | None) -> Pa
     from styleexport.export import fp16_model, int8_model
 
     convert = {"fp16": fp16_model, "int8": int8_model}.get(precision)
-    path = convert(resolve(model), output, photos) if convert else resolve(model)
-    console.print(f"{path}  {path.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
-    return path
+    return convert(resolve(model), output, photos) if convert else resolve(model)
 
 
 def _onnx(
     run: Path, output: Path, name: str | None, precisions: list[str], licence: str, photos: Path | None
-) -> list[Path]:
+) -> dict[Path, str]:
+    """The files of a run, and how each was verified."""
     from styleexport.export import export_onnx  # torch takes seconds to import
 
     written = export_onnx(
@@ -75,14 +93,11 @@ def _onnx(
         licence=licence,
         photos=photos,
     )
-    for path, difference in written.items():
-        console.print(
-            f"{path}  {path.stat().st_size / 1e6:.2f} MB  differs from torch by at most {difference.max:.0f}, "
-            f"{difference.mean:.4f} on average, of 255, over {difference.frames} frames",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return list(written)
+    return {
+        path: f"  differs from torch by at most {difference.max:.0f}, {difference.mean:.4f} on average, of 255, "
+        f"over {difference.frames} frames"
+        for path, difference in written.items()
+    }
 
 
 def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
@@ -114,3 +129,11 @@ def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _triton(model: Path, output: Path, size: str, plans: list[Path]) -> None:
+    from styleexport.triton_repository import triton_repository
+
+    for folder in triton_repository(model, output, plans=plans, warm_up=parse_size(size)):
+        megabytes = sum(file.stat().st_size for file in folder.glob("1/*")) / 1e6
+        console.print(f"{folder}  {megabytes:.2f} MB", highlight=False, soft_wrap=True)
