@@ -212,6 +212,7 @@ def _add_outside_command(name: str, module: str, extra: str, summary: str) -> No
             raise typer.Exit(code)
 
 
+_add_outside_command("batch", "stylesdk.batch.cli", "live", "Style a folder or bucket of images and videos.")
 _add_outside_command("train", "styletrainer.cli", "train", "Train a generator from artworks and photos.")
 _add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
 
