@@ -17,6 +17,7 @@ from stylesdk.batch.plan import plan_batch
 from stylesdk.batch.run import Summary, run_batch
 from stylesdk.batch.worker import Job, Result
 from stylesdk.cli import Device, KeepColor, Runtime, Smoothing, Strength, Style, Threads, console
+from stylesdk.errors import ModelFileError
 from stylesdk.live import Look
 from stylesdk.mix import split_style
 from stylesdk.styles import resolve
@@ -47,9 +48,10 @@ def batch(
     """
     if workers and not ray:
         raise typer.BadParameter("--workers needs --ray")
+    model = _everywhere(style)
     origin, place, files = plan_batch(source, output)
     look = Look(strength=strength, keep_color=keep_color, smoothing=smoothing)
-    job = Job(origin, place, _everywhere(style), device, runtime, threads, look)
+    job = Job(origin, place, model, device, runtime, threads, look)
     with _progress() as on_result, _sigterm_as_ctrl_c():
         summary = run_batch(job, files, overwrite=overwrite, ray=ray, workers=workers, on_result=on_result)
     _tell(summary, place.root)
@@ -61,7 +63,11 @@ def _everywhere(style: str) -> str:
     """``style`` with a file's absolute path: workers stand in other folders. A bundled name stays one."""
     file, _ = split_style(style)
     path = Path(file)
-    return f"{path.resolve()}{style[len(file) :]}" if resolve(file) == path else style
+    if resolve(file) != path:
+        return style
+    if not path.is_file():  # known now, and not when a cluster has started
+        raise ModelFileError(f"{path}: no such file", expected="a model file", do="check the path")
+    return f"{path.resolve()}{style[len(file) :]}"
 
 
 @contextmanager

@@ -140,7 +140,8 @@ class Bucket:
     def __init__(self, address: str) -> None:
         self._fs, path = _filesystem(address)
         self._path = str(path).rstrip("/")
-        self.root = str(self._fs.unstrip_protocol(self._path)).rstrip("/")
+        # A bucket that is this machine's disk has the same name as the folder that it is.
+        self.root = str(self._fs.unstrip_protocol(self._path)).removeprefix("file://").rstrip("/")
 
     def is_folder(self) -> bool:
         """Whether it exists."""
