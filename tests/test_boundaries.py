@@ -9,6 +9,10 @@ import sys
 import stylesdk
 
 BLOCKED = (
+    "fsspec",
+    "grpc",
+    "ray",
+    "tritonclient",
     "torch",
     "onnx",
     "tensorrt",

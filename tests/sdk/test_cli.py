@@ -124,7 +124,7 @@ def test_parse_size() -> None:
 
 
 def test_every_command_has_help(tmp_path: Path) -> None:
-    for command in ("demo", "styles", "run", "webcam", "train", "export", "bench", "doctor"):
+    for command in ("batch", "demo", "styles", "run", "webcam", "train", "export", "bench", "doctor"):
         done = stylesdk(command, "--help", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "Usage" in done.stdout
