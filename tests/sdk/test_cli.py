@@ -81,7 +81,7 @@ def test_run_test_pattern_to_null(tmp_path: Path) -> None:
         (("bench", "--size", "big"), 2, "1280x720"),
         (("train", "a.jpg", "--photos", "none", "-o", "run"), 1, "no picture below"),
         (("export", "none", "-o", "out"), 1, "config.json"),
-        (("export", "none", "-o", "out", "--format", "tflite"), 1, "onnx or engine"),
+        (("export", "none", "-o", "out", "--format", "tflite"), 1, "onnx, engine or triton"),
         (("train", "a.jpg", "--photos", "p", "-o", "r", "--set", "colour=blue"), 1, "colour: unknown"),
     ],
 )
