@@ -33,7 +33,8 @@ class Stylizer:
             without, that is the first.
         device: ``auto``, ``cpu`` or ``cuda``. A device that cannot be had is an error, never a silent CPU.
         threads: CPU threads, None for every usable core.
-        runtime: of ONNX files, ``onnxruntime`` or ``openvino``; None takes the fastest that is installed.
+        runtime: of ONNX files, ``onnxruntime``, ``openvino``, or ``onnxruntime-tensorrt`` (onnxruntime-gpu's TensorRT
+            provider); None takes the fastest that is installed.
         backend: an open backend to use instead of opening ``model``, for tests and for runtimes of one's own;
             the Stylizer closes it.
 
