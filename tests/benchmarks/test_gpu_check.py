@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gpu_basics
 import gpu_check
 import pytest
 
@@ -23,20 +24,22 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]
         plan.write_bytes(model.read_bytes())
 
     def opened(model: Any, *_: Any) -> gpu_check.Figures:
-        return {"file": str(model() if callable(model) else gpu_check.shipped_model(model))}
+        return {"file": str(model() if callable(model) else gpu_basics.shipped_model(model))}
 
-    for name in ("ort_pixels", "stylizer_latency", "ort_graph", "engine_pixels", "engine_graph"):
+    for name in ("ort_pixels", "stylizer_latency", "ort_graph", "engine_pixels", "engine_graph", "engine_limits"):
         monkeypatch.setattr(gpu_check, name, opened)
     monkeypatch.setattr("styleexport.engine_from_onnx.engine_from_onnx", build)
     for flavour in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, flavour, ModuleType(flavour))
     rows = gpu_check.checks(argparse.Namespace(model=None, steps=1), tmp_path)
-    models = {name: check for name, check in rows if not name.startswith(("copies", "training"))}
+    models = {
+        name: check for name, check in rows if not name.startswith(("copies", "training")) and "reference" not in name
+    }
     return {name: Path(str(check()["file"])) for name, check in models.items()}
 
 
 def test_every_row_measures_starry_night_in_its_precision(measured: dict[str, Path]) -> None:
-    assert len(measured) == 15
+    assert len(measured) == 19
     wanted = manifest_from_onnx(resolve("starry_night").read_bytes(), "it")
     for row, path in measured.items():
         manifest = manifest_from_onnx(path.read_bytes(), row)
@@ -46,17 +49,17 @@ def test_every_row_measures_starry_night_in_its_precision(measured: dict[str, Pa
 
 
 def test_converted_once_and_the_given_file_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    half = gpu_check.half_model(None, tmp_path)
+    half = gpu_basics.half_model(None, tmp_path)
     assert half.parent == tmp_path
-    monkeypatch.setattr(gpu_check, "need", lambda _: pytest.fail("converted again"))
-    assert gpu_check.half_model(None, tmp_path) == half
-    assert gpu_check.half_model("mine.onnx", tmp_path) == gpu_check.shipped_model("mine.onnx") == Path("mine.onnx")
+    monkeypatch.setattr(gpu_basics, "need", lambda _: pytest.fail("converted again"))
+    assert gpu_basics.half_model(None, tmp_path) == half
+    assert gpu_basics.half_model("mine.onnx", tmp_path) == gpu_basics.shipped_model("mine.onnx") == Path("mine.onnx")
 
 
 def test_without_starry_night_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_check, "STYLES", tmp_path)
-    with pytest.raises(gpu_check.NotRun, match="--model"):
-        gpu_check.shipped_model(None)
+    monkeypatch.setattr(gpu_basics, "STYLES", tmp_path)
+    with pytest.raises(gpu_basics.NotRun, match="--model"):
+        gpu_basics.shipped_model(None)
     for name in ("starry_night.base.onnx", "a.onnx"):
         (tmp_path / name).touch()
-    assert gpu_check.shipped_model(None).name == "a.onnx"
+    assert gpu_basics.shipped_model(None).name == "a.onnx"
