@@ -134,7 +134,11 @@ def verification_samples(photos: Path | None, styles: int) -> list[Sample]:
 
     Each of several ``styles`` gets two pictures at full strength; a blend of all is seen at full and at half.
     """
-    pictures = _pictures(photos)
+    return samples_of(_pictures(photos), styles)
+
+
+def samples_of(pictures: Sequence[Frame], styles: int) -> list[Sample]:
+    """The same of RGB uint8 ``pictures`` of 384x512 and more."""
     if styles == 1:
         return [Sample(_frame(p, i), 1.0 if i % 4 else 0.5) for i, p in enumerate(pictures)]
     blend = np.full(styles, 1 / styles, np.float32)

@@ -15,8 +15,8 @@ import styleexport.int8_calibration as calibration
 from styleexport.byte_layout import arrange_for_bytes
 from styleexport.engine_from_onnx import engine_from_onnx
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, fp16_model, int8_model, verification_samples
-from styleexport.int8_for_tensorrt import int8_for_tensorrt
+from styleexport.export import export_onnx, fp16_model, int8_model
+from styleexport.int8_for_tensorrt import int8_for_tensorrt, scene_samples
 from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.int8_rounding import Convolution, rounded
 from styleexport.onnx_from_checkpoint import onnx_from_generator
@@ -268,7 +268,7 @@ def test_tensorrt_builds_it(int8: Path, tmp_path: Path, styles: int) -> None:
     quality = manifest_from_onnx(model.read_bytes(), "it").quality
     found = Difference(**built.quality.pop("difference_of_plan_graph"))
     assert built.quality == quality, "the figures of the int8 file stay"
-    samples = verification_samples(None, styles)
+    samples = scene_samples(styles)
     signed = int8_for_tensorrt(model.read_bytes())
     assert found == compare(*(run_frames(d, samples, as_written=True) for d in (model.read_bytes(), signed)))
     assert 0 < found.mean <= 3 and found.max <= 128
