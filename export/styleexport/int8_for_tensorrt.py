@@ -15,9 +15,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
-from styleexport.export import verification_samples
 from styleexport.onnx_graph import Graph
-from styleexport.verify import Difference, run_frames, verify_each_style
+from styleexport.verify import Difference, run_frames, verification_samples, verify_each_style
 from stylesdk.onnx_file import manifest_from_onnx
 
 _KEPT = 0.75  # of a range. Larger values are rare: cutting them off costs less than the coarser steps that they need
