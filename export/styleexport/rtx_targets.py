@@ -38,7 +38,7 @@ def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> bool:
     """Tell a builder's configuration; False where TensorRT refuses one. The count must be set first."""
     known = _capabilities(trt)
     config.num_compute_capabilities = len(targets)
-    return all([config.set_compute_capability(known[target], index) for index, target in enumerate(targets)])
+    return all(config.set_compute_capability(known[target], index) for index, target in enumerate(targets))
 
 
 def _capabilities(trt: Any) -> dict[str, Any]:

@@ -119,4 +119,9 @@ class Context:
             weights = (ctypes.c_float * self.facts["styles"]).from_address(self.addresses["style"])
             look = weights[0] * look + 50 * sum(k * weight for k, weight in enumerate(weights))
         styled[:] = np.rint(photo + strength * (look - photo)).astype(np.uint8)
+        if "black" in self.facts:
+            styled[:] = 0
         return True
+
+
+from fake_tensorrt_builder import *  # noqa: E402, F403  # the other half of the package

@@ -65,7 +65,8 @@ def check_accuracy(
 
     Args:
         plan: the open plan.
-        data: its ONNX file, with ``manifest``.
+        data: its ONNX file.
+        manifest: of the ONNX file.
         photos: BGR uint8 (H, W, 3) frames of the size that the plan takes; other sizes are left out.
         cancelled: ends the comparison.
 

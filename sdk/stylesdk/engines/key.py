@@ -55,9 +55,7 @@ class EngineKey:
         theirs = {**(dataclasses.asdict(sidecar.engine) if sidecar.engine else {}), "precision": sidecar.precision}
         for which in ("min_size", "opt_size", "max_size"):
             ours[which], theirs[which] = self.size, getattr(sidecar, which)
-        return [
-            f"{name} {theirs.get(name)!r}, not {value!r}" for name, value in ours.items() if theirs.get(name) != value
-        ]
+        return [f"{what} {theirs.get(what)!r}, not {want!r}" for what, want in ours.items() if theirs.get(what) != want]
 
     def resized(self, size: Size) -> EngineKey:
         """The same for frames of ``size``, or of the smallest that a plan takes."""
