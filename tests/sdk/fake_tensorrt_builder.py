@@ -1,7 +1,8 @@
 """The builder of ``fake_tensorrt``: parses real ONNX, builds plans that invert.
 
 FAKE_TRT holds JSON that tells it what to do: ``plan`` is what goes into the plan (``{"black": 1}``), ``seconds`` how
-long it takes, ``die`` the signal by which it dies, ``say`` and ``fail`` what it writes to stderr and to the logger.
+long it takes, ``die`` the signal by which it dies, ``say`` and ``fail`` what it writes to stderr and to the logger,
+``log`` a file that gets the process's number for each build.
 """
 
 import enum
@@ -43,6 +44,9 @@ class Builder:
         import fake_tensorrt
 
         orders = json.loads(os.environ.get("FAKE_TRT", "{}"))
+        if "log" in orders:
+            with open(orders["log"], "a") as log:
+                log.write(f"{os.getpid()}\n")
         print(orders.get("say", ""), file=sys.stderr, flush=True)
         if "die" in orders:
             os.kill(os.getpid(), orders["die"])

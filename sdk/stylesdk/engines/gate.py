@@ -23,8 +23,6 @@ from stylesdk.manifest import Manifest
 from stylesdk.mix import Weights
 from stylesdk.tiles import run_in_tiles, tiles_for
 
-_SCENE = (72, 128)  # the smallest height and width in which the scene is rendered
-
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -93,11 +91,12 @@ def check_accuracy(
 
 
 def scene(size: tuple[int, int]) -> Frame:
-    """The demo's scene, BGR uint8, in (height, width) ``size``."""
+    """The demo's scene, BGR uint8, (height, width) ``size``: cut where that is smaller, mirrored where larger."""
     from stylesdk.live.scene import render_frame
 
-    height, width = (max(side, least) for side, least in zip(size, _SCENE, strict=True))
-    return np.ascontiguousarray(render_frame(0, 1, (height, width))[: size[0], : size[1]])
+    frame = render_frame(0, 1)[: size[0], : size[1]]
+    beyond = [(0, side - has) for side, has in zip(size, frame.shape, strict=False)]
+    return np.pad(frame, (*beyond, (0, 0)), "symmetric")
 
 
 def _samples(frames: Sequence[Frame], count: int, names: Sequence[str]) -> Iterator[_Sample]:
