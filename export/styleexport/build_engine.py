@@ -42,7 +42,7 @@ def _build(request: dict[str, Any]) -> None:
     model = Path(request["model"])
     if hashlib.sha256(read_model_file(model)).hexdigest() != request["sha256"]:
         raise ExportError(
-            f"got: {model}, changed since it was opened; expected: the same file.\nDo this: open it again."
+            f"got: {model}, changed after it was opened; expected: the same file.\nDo this: open it again."
         )
     least, usual, most = (tuple(size) for size in request["sizes"])
     engine_from_onnx(

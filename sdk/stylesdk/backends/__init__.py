@@ -85,7 +85,7 @@ def _open_onnx(path: Path, device: str, threads: int | None, asked: str | None) 
         from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
 
         return OnnxRuntimeBackend(path, device=device, threads=threads)
-    raise DeviceError(f"runtime {runtime!r} for {path}", expected="onnxruntime, openvino or tensorrt")
+    raise DeviceError(f"runtime {runtime!r} for {path}", expected="tensorrt, onnxruntime or openvino")
 
 
 def runtime_for(device: str) -> tuple[str, str]:

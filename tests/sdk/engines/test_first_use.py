@@ -3,8 +3,8 @@
 import hashlib
 import json
 
-from conftest import inverting_onnx
 from pretend_cuda import live
+from pretend_machine import inverting_onnx
 
 from stylesdk.manifest import manifest_from_json
 
