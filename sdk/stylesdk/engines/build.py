@@ -52,9 +52,7 @@ def build_plan(model: Path, plan: Path, key: EngineKey, progress: Progress | Non
 
 
 def _run(command: list[str], told: IO[str], progress: Progress | None, cancelled: threading.Event) -> int:
-    # The child reads nothing from its stdin: that it ends tells the child that we are gone.
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=told, encoding="utf-8", errors="replace") as child:
+    with _started(command, told) as child:
         watch = threading.Thread(target=_end_in_time, args=(child, cancelled), daemon=True)
         watch.start()
         try:
@@ -65,6 +63,25 @@ def _run(command: list[str], told: IO[str], progress: Progress | None, cancelled
         finally:  # also where ``progress`` raised
             _end(child)
             watch.join()
+
+
+def _started(command: list[str], told: IO[str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,  # nothing is written there: that it ends tells the child that we are gone
+            stdout=subprocess.PIPE,
+            stderr=told,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for us, and we end the child
+        )
+    except OSError as error:
+        raise DeviceError(
+            f"{error}",
+            expected=f"{command[0]!r} as the Python to build with",
+            do="run stylesdk from a Python of its own",
+        ) from error
 
 
 def _end_in_time(child: subprocess.Popen[str], cancelled: threading.Event) -> None:

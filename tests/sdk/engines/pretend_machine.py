@@ -97,12 +97,15 @@ class Machine:
                 "LD_LIBRARY_PATH": str(tools() / "driver"),
                 "PYTHONPATH": os.pathsep.join(map(str, names)),
                 "XDG_CACHE_HOME": str(self.folder / "cache"),
+                "LOG": str(self.folder / "builds"),
+                "MODEL": str(self.model),
                 "FAKE_TRT": json.dumps({"log": str(self.folder / "builds"), **(orders or {})}),
                 **environment,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # some tests press Ctrl-C
         )
 
     def run(self, code: str, orders: dict | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -126,6 +129,13 @@ frame = random.integers(0, 256, (48, 64, 3), np.uint8)
 
 def stylizer(device="cuda", **options):
     return stylesdk.Stylizer({model!r}, device=device, **options)
+
+def building():
+    # Waits until the builder is at work; the number of its process.
+    log = os.environ["LOG"]
+    while not os.path.exists(log) or not open(log).read().endswith("\\n"):
+        time.sleep(0.02)
+    return int(open(log).read())
 
 def settled(stylizer, frame=frame):
     stylizer.run(frame)

@@ -169,8 +169,7 @@ def test_progress(machine):
                 assert str(error) == "enough"
             else:
                 raise SystemExit("no error")
-        """,
-        MODEL=str(machine.model),
+        """
     )
     assert machine.files() == ["invert-KEY.plan", "invert-KEY.plan.json"]
 
