@@ -2,7 +2,7 @@
 
 FAKE_TRT holds JSON that tells it what to do: ``plan`` is what goes into the plan (``{"black": 1}``), ``seconds`` how
 long it takes, ``die`` the signal by which it dies, ``say`` and ``fail`` what it writes to stderr and to the logger,
-``log`` a file that gets the process's number for each build.
+``hang`` how long it first says nothing, ``log`` a file that gets the process's number for each build.
 """
 
 import enum
@@ -47,6 +47,7 @@ class Builder:
         if "log" in orders:
             with open(orders["log"], "a") as log:
                 log.write(f"{os.getpid()}\n")
+        time.sleep(orders.get("hang", 0))
         print(orders.get("say", ""), file=sys.stderr, flush=True)
         if "die" in orders:
             os.kill(os.getpid(), orders["die"])

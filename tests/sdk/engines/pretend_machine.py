@@ -61,6 +61,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.started: list[subprocess.Popen[str]] = []
         self.model = folder / "invert.onnx"
         self.model.write_bytes(inverting_onnx())
         package = folder / "site" / "tensorrt_rtx"
@@ -90,7 +91,7 @@ class Machine:
         """Begin to run ``code``, where ``stylizer(**options)`` opens the model, and ``settled(s)`` waits for a plan."""
         names = [self.folder / "site", tools() / "site", ROOT / "tests" / "sdk"]
         names += [ROOT / name for name in ("sdk", "trainer", "export")]
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", _PROLOGUE.format(model=str(self.model)) + textwrap.dedent(code)],
             env={
                 **os.environ,
@@ -107,6 +108,14 @@ class Machine:
             text=True,
             start_new_session=True,  # some tests press Ctrl-C
         )
+        self.started.append(child)
+        return child
+
+    def turn_off(self) -> None:
+        """End what a failed test has left."""
+        for child in self.started:
+            child.kill()
+            child.communicate()
 
     def run(self, code: str, orders: dict | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``code`` to its end."""

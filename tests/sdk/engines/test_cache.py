@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import stylesdk.engines.cache as cache
+import stylesdk.engines.lock as lock
 from stylesdk.engines.cache import cache_folder, kept, plan_path, private_cache_folder, remove
 from stylesdk.engines.key import EngineKey
 from stylesdk.engines.lock import Cancelled, locked
@@ -160,6 +161,26 @@ def test_one_holder_at_a_time_and_no_file_left(tmp_path):
         thread.join()
     assert most == [1] * 80
     assert list(tmp_path.iterdir()) == []
+
+
+@unix
+def test_a_lock_on_a_file_that_its_holder_has_removed_is_none(tmp_path, monkeypatch):
+    """Between opening the file and locking it, its holder removes it, and somebody else makes it anew."""
+    path, take, calls = tmp_path / "it.lock", lock._try_lock, []
+
+    def too_late(handle):
+        calls.append(handle)
+        if len(calls) == 1:
+            path.unlink()
+            path.touch()
+        return take(handle)
+
+    monkeypatch.setattr(lock, "_try_lock", too_late)
+    with locked(path, threading.Event()):
+        cancelled = threading.Event()
+        threading.Timer(0.3, cancelled.set).start()
+        with pytest.raises(Cancelled), locked(path, cancelled):
+            raise AssertionError("two holders")
 
 
 def test_who_waits_can_be_called_off(tmp_path):

@@ -188,7 +188,7 @@ def test_a_model_that_changes_after_it_was_opened_is_not_built(machine):
 
 def test_a_builder_that_hangs_is_ended(machine):
     told = machine.run(
-        "    import stylesdk.engines.build as build\n    build._LONGEST = 3.0\n" + ERROR, {"seconds": 600}
+        "    import stylesdk.engines.build as build\n    build._LONGEST = 3.0\n" + ERROR, {"hang": 600}
     ).stdout
     assert "ended by signal 15" in told
     assert machine.files() == []
