@@ -37,6 +37,9 @@ def export(
         str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH. Of triton: WxH, to warm up with.")
     ] = "1280x720",
     flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Of a plan for RTX: a compute capability such as 8.9. Default: portable.")
+    ] = None,
     plan: Annotated[
         list[Path] | None, typer.Option(help="For triton: a plan of flavour tensorrt; one for each kind of GPU.")
     ] = None,
@@ -68,7 +71,7 @@ def export(
         console.print(f"{path}  {path.stat().st_size / 1e6:.2f} MB{verified}", highlight=False, soft_wrap=True)
     if format == "engine":
         for model in models:
-            _engine(model, output, size, flavour)
+            _engine(model, output, size, flavour, target or [])
 
 
 def _model(model: Path, output: Path, precision: str, photos: Path | None) -> Path:
@@ -100,7 +103,7 @@ def _onnx(
     }
 
 
-def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
+def _engine(model: Path, output: Path, size: str, flavour: str | None, targets: list[str]) -> None:
     from styleexport.engine_from_onnx import engine_from_onnx
     from styleexport.export import make_folder
 
@@ -120,6 +123,7 @@ def _engine(model: Path, output: Path, size: str, flavour: str | None) -> None:
             opt_size=usual,
             max_size=most,
             flavour=flavour,
+            targets=targets,
             progress=lambda phase, done: progress.update(task, description=phase, completed=done),
         )
     assert manifest.engine is not None

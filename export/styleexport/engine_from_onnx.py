@@ -9,18 +9,19 @@ import dataclasses
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from styleexport.build_progress import Progress, progress_monitor
 from styleexport.errors import ExportError
+from styleexport.rtx_targets import check_targets, set_targets
 from stylesdk.backends.tensorrt_engine import EXTRAS, collecting_logger, import_flavour
 from stylesdk.gpu import cuda_usable, open_device
 from stylesdk.manifest import Engine, Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 
 Size = tuple[int, int]  # height, width in pixels
-Progress = Callable[[str, float], None]  # phase of the build, share of it that is done
 _SMALLEST = 16  # pixels a side
 
 
@@ -32,6 +33,8 @@ def engine_from_onnx(
     opt_size: Size,
     max_size: Size,
     flavour: str | None = None,
+    precision: str | None = None,
+    targets: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Manifest:
     """Build ``plan_path`` and its sidecar ``plan_path`` + ``.json`` from an ONNX file of any precision.
@@ -46,6 +49,9 @@ def engine_from_onnx(
         max_size: the largest; all three equal for a fixed-size plan.
         flavour: ``tensorrt`` or ``tensorrt_rtx``; None for ``tensorrt`` where it and a GPU are there, else
             ``tensorrt_rtx``.
+        precision: ``fp16`` converts an fp32 file first; None takes the file as it is.
+        targets: compute capabilities, such as ``8.9``, that a plan of TensorRT for RTX is for; none is the portable
+            plan, for Ampere and later. Turing, ``7.5``, doubles the plan, and so needs one of its own.
         progress: called with the name of a phase and the share of it that is done, 0-1.
 
     Returns:
@@ -53,8 +59,8 @@ def engine_from_onnx(
         ``difference_of_plan_graph`` is how far the graph of an int8 plan is from the int8 file.
 
     Raises:
-        ExportError: bad sizes or flavour, an int8 model that TensorRT would compute too differently, a graph
-            that it refuses, a failed build, a folder that cannot be written.
+        ExportError: bad sizes, flavour or targets, an int8 model that TensorRT would compute too differently, a
+            graph that it refuses, a failed build, a folder that cannot be written.
         ModelFileError: a missing, damaged or foreign ONNX file.
         MissingExtraError: TensorRT (or, on a GPU, pycuda) is not installed.
         DeviceError: the GPU cannot be opened.
@@ -67,15 +73,21 @@ def engine_from_onnx(
     flavour = flavour or _best_flavour()
     _check_flavour(flavour)
     trt = import_flavour(flavour)
-    engine = _engine(flavour, trt.__version__)
-    monitor = _monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
+    check_targets(trt, flavour, targets)
+    engine = _engine(flavour, trt.__version__, targets)
+    monitor = progress_monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
+    if precision == "fp16" and manifest.precision == "fp32":
+        from styleexport.fp16_from_onnx import fp16_from_onnx
+
+        data = fp16_from_onnx(data, str(onnx_path))
+        manifest = manifest_from_onnx(data, str(onnx_path))
     if manifest.precision == "int8":
         from styleexport.int8_for_tensorrt import int8_plan_within_tolerance
 
         data, found = int8_plan_within_tolerance(data, str(onnx_path))
         quality = manifest.quality | {"difference_of_plan_graph": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, quality=quality)
-    plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), monitor)
+    plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), targets, monitor)
     if monitor and monitor.failure:
         raise monitor.failure
     if problem:
@@ -119,10 +131,10 @@ def _check_flavour(flavour: str) -> None:
         )
 
 
-def _engine(flavour: str, version: str) -> Engine:
-    """What goes into the sidecar. An RTX plan is portable wherever it is built; a TensorRT plan never is."""
+def _engine(flavour: str, version: str, targets: Sequence[str]) -> Engine:
+    """What goes into the sidecar. An RTX plan is not tied to where it is built; a TensorRT plan always is."""
     if flavour == "tensorrt_rtx":
-        return Engine(flavour, version)
+        return Engine(flavour, version, targets=tuple(targets))
     device = open_device()
     try:
         return Engine(flavour, version, device.name, device.compute_capability, device.driver)
@@ -130,7 +142,9 @@ def _engine(flavour: str, version: str) -> Engine:
         device.close()
 
 
-def _build(trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], monitor: Any) -> tuple[bytes, str]:
+def _build(
+    trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], targets: Sequence[str], monitor: Any
+) -> tuple[bytes, str]:
     """The plan, or what went wrong.
 
     Nothing is raised here: an exception would keep the builder alive in its traceback, and the garbage
@@ -149,6 +163,8 @@ def _build(trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], mo
     profile.set_shape("frame", *((1, height, width, 3) for height, width in sizes))
     if config.add_optimization_profile(profile) < 0:
         return b"", f"got: sizes {sizes}, which TensorRT refuses ({logger.last_error()})."
+    if targets and not set_targets(trt, config, targets):
+        return b"", f"got: targets {', '.join(targets)}, which TensorRT {version} refuses ({logger.last_error()})."
     if monitor and hasattr(config, "progress_monitor"):
         config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
@@ -178,35 +194,6 @@ def _parse(trt: Any, network: Any, logger: Any, data: bytes) -> str:
         )
     names = [network.get_input(index).name for index in range(network.num_inputs)]
     return "" if "frame" in names else f"its inputs are {names}; expected: frame and strength."
-
-
-def _monitor(trt: Any, progress: Progress) -> Any:
-    """Reports the build's steps. An exception must not pass through TensorRT: it is kept, the build ends."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-            self.failure: BaseException | None = None
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
-            self.steps[phase_name] = num_steps
-            self._report(phase_name, 0.0)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            return self._report(phase_name, (step + 1) / max(self.steps.get(phase_name, 1), step + 1))
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._report(phase_name, 1.0)
-
-        def _report(self, phase: str, done: float) -> bool:
-            try:
-                progress(phase, done)
-            except BaseException as error:  # noqa: BLE001  # Ctrl-C too; raised again after the build
-                self.failure = self.failure or error
-            return self.failure is None
-
-    return Monitor()
 
 
 def _write(path: Path, plan: bytes, manifest: Manifest) -> None:

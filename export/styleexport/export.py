@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import onnx
 
 from styleexport.errors import ExportError
@@ -20,17 +18,14 @@ from styleexport.onnx_from_checkpoint import (
     generator_from_run,
     onnx_from_generator,
 )
-from styleexport.verify import Difference, Frame, Sample, run_frames, run_torch, verify_each_style
+from styleexport.verify import Difference, run_frames, run_torch, verification_samples, verify_each_style
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.checkpoint import write_atomically
 from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.data import list_photos, read_picture
 from styletrainer.report import STATS
 
 PRECISIONS = ("fp32", "fp16")  # where none is asked for; int8 needs photos
-_PHOTOS = 8
-_SIDES = ((384, 512), (240, 320), (241, 319))  # the last one no stride divides
 
 
 def export_onnx(
@@ -127,40 +122,6 @@ def int8_model(path: Path, out: Path, photos: Path | None) -> Path:
     make_folder(out)
     _write(written, sealed(onnx.load_model_from_string(int8), manifest))
     return written
-
-
-def verification_samples(photos: Path | None, styles: int) -> list[Sample]:
-    """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise.
-
-    Each of several ``styles`` gets two pictures at full strength; a blend of all is seen at full and at half.
-    """
-    return samples_of(_pictures(photos), styles)
-
-
-def samples_of(pictures: Sequence[Frame], styles: int) -> list[Sample]:
-    """The same of RGB uint8 ``pictures`` of 384x512 and more."""
-    if styles == 1:
-        return [Sample(_frame(p, i), 1.0 if i % 4 else 0.5) for i, p in enumerate(pictures)]
-    blend = np.full(styles, 1 / styles, np.float32)
-    weights = [*np.eye(styles, dtype=np.float32).repeat(2, axis=0), blend, blend]
-    frames = [_frame(pictures[i % len(pictures)], i) for i in range(len(weights))]
-    strengths = [1.0] * (len(weights) - 1) + [0.5]
-    return [Sample(*values) for values in zip(frames, strengths, weights, strict=True)]
-
-
-def _pictures(photos: Path | None) -> list[Frame]:
-    paths = list_photos(photos) if photos else []
-    pictures = [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
-    if not pictures:
-        random = np.random.default_rng(0)
-        waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)
-        pictures = [np.asarray(cv2.resize(w, (512, 384), interpolation=cv2.INTER_CUBIC), np.uint8) for w in waves]
-    return pictures
-
-
-def _frame(picture: Frame, index: int) -> Frame:
-    height, width = _SIDES[index % len(_SIDES)]
-    return np.ascontiguousarray(picture[:height, :width, ::-1])
 
 
 def make_folder(folder: Path) -> None:

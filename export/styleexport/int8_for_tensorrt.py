@@ -15,9 +15,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
-from styleexport.export import samples_of
 from styleexport.onnx_graph import Graph
-from styleexport.verify import Difference, Sample, run_frames, verify_each_style
+from styleexport.verify import Difference, Sample, run_frames, samples_of, verify_each_style
 from stylesdk.live.scene import render_frame
 from stylesdk.onnx_file import manifest_from_onnx
 

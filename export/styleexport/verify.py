@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 
-from styleexport.contract import FrameContract
 from styleexport.errors import ExportError
+
+if TYPE_CHECKING:  # torch is not there where a user's machine builds a plan
+    from styleexport.contract import FrameContract
 
 Frame = NDArray[np.uint8]
 Weights = NDArray[np.float32]
+
+_PHOTOS = 8
+_SIDES = ((384, 512), (240, 320), (241, 319))  # the last one no stride divides
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,50 @@ class Difference:
     frames: int
 
 
+def verification_samples(photos: Path | None, styles: int) -> list[Sample]:
+    """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise.
+
+    Each of several ``styles`` gets two pictures at full strength; a blend of all is seen at full and at half.
+    """
+    return samples_of(_pictures(photos), styles)
+
+
+def samples_of(pictures: Sequence[Frame], styles: int) -> list[Sample]:
+    """The same of RGB uint8 ``pictures`` of 384x512 and more."""
+    if styles == 1:
+        return [Sample(_frame(p, i), 1.0 if i % 4 else 0.5) for i, p in enumerate(pictures)]
+    blend = np.full(styles, 1 / styles, np.float32)
+    weights = [*np.eye(styles, dtype=np.float32).repeat(2, axis=0), blend, blend]
+    frames = [_frame(pictures[i % len(pictures)], i) for i in range(len(weights))]
+    strengths = [1.0] * (len(weights) - 1) + [0.5]
+    return [Sample(*values) for values in zip(frames, strengths, weights, strict=True)]
+
+
+def _pictures(photos: Path | None) -> list[Frame]:
+    pictures = _photographs(photos) if photos else []
+    if not pictures:
+        random = np.random.default_rng(0)
+        waves = random.integers(0, 256, (_PHOTOS, 12, 16, 3), dtype=np.uint8)
+        pictures = [np.asarray(cv2.resize(w, (512, 384), interpolation=cv2.INTER_CUBIC), np.uint8) for w in waves]
+    return pictures
+
+
+def _photographs(folder: Path) -> list[Frame]:
+    from styletrainer.data import list_photos, read_picture
+
+    paths = list_photos(folder)
+    return [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]
+
+
+def _frame(picture: Frame, index: int) -> Frame:
+    height, width = _SIDES[index % len(_SIDES)]
+    return np.ascontiguousarray(picture[:height, :width, ::-1])
+
+
 def run_torch(contract: FrameContract, sample: Sample) -> Frame:
     """The contract in torch on one sample."""
+    import torch
+
     style = None if sample.style is None else torch.from_numpy(sample.style)
     with torch.no_grad():
         styled = contract(torch.from_numpy(sample.frame.copy())[None], torch.tensor([sample.strength]), style)

@@ -34,7 +34,7 @@ Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="0 = the photo, 
 KeepColor = Annotated[bool, typer.Option("--keep-color", help="Keep the photo's colours: only the luma is styled.")]
 Smoothing = Annotated[float, typer.Option(min=0.0, max=1.0, help="Steady what does not move: 0 = off, 0.5 = by half.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Runtime = Annotated[str | None, typer.Option(help="onnxruntime, openvino, onnxruntime-tensorrt; default: the fastest.")]
+Runtime = Annotated[str | None, typer.Option(help="onnxruntime, openvino, tensorrt, onnxruntime-tensorrt.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: every usable core.")]
 Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")]
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylesdk.backends import installed, runtime_for
+from stylesdk.engines.cache import kept
 from stylesdk.errors import StyleSDKError
 from stylesdk.gpu.driver import cuda_usable, driver_cuda_version
 from stylesdk.latency import machine_card
@@ -68,6 +69,7 @@ def run_doctor(console: Console, models: Sequence[Path]) -> int:
         console.print(f"{name}: {value}", highlight=False)
     console.print(f"GPU: {_gpu()}", highlight=False, markup=False)
     console.print(f"ONNX models run on {_chosen()}", highlight=False, markup=False)
+    console.print(f"TensorRT plans: {kept()}", highlight=False, markup=False)
     cameras = sorted(str(p) for p in Path("/dev").glob("video*"))
     console.print(f"cameras: {', '.join(cameras) or 'none seen'}", highlight=False)
     problems = conflicts() + _driver_problems() + _model_problems([*(s.path for s in styles()), *models])

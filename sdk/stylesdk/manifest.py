@@ -32,6 +32,8 @@ class Engine:
     gpu: str = ""  # name of the GPU, "" for a portable plan
     compute_capability: str = ""  # "8.9", "" for a portable plan
     driver: str = ""  # CUDA version of the driver, "" for a portable plan
+    targets: tuple[str, ...] = ()  # compute capabilities that a plan of TensorRT for RTX is for, none: Ampere and later
+    onnx_sha256: str = ""  # of the ONNX file, where stylesdk built the plan by itself
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,12 @@ def manifest_from_json(text: str, source: str) -> Manifest:
     try:
         for key in ("styles", "min_size", "opt_size", "max_size"):
             values[key] = None if values[key] is None else tuple(values[key])
-        values["engine"] = Engine(**values["engine"]) if values["engine"] else None
+        engine = values["engine"] or None
+        values["engine"] = engine and Engine(**engine | {"targets": tuple(engine.get("targets", ()))})
         manifest = Manifest(**values)
         _check_types(manifest)
         return manifest
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ModelFileError(f"{source}, whose manifest does not hold what it must ({error})", do=_REBUILD) from error
 
 

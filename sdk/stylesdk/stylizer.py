@@ -33,8 +33,9 @@ class Stylizer:
             without, that is the first.
         device: ``auto``, ``cpu`` or ``cuda``. A device that cannot be had is an error, never a silent CPU.
         threads: CPU threads, None for every usable core.
-        runtime: of ONNX files, ``onnxruntime``, ``openvino``, or ``onnxruntime-tensorrt`` (onnxruntime-gpu's TensorRT
-            provider); None takes the fastest that is installed.
+        runtime: of ONNX files, ``onnxruntime``, ``openvino``, ``tensorrt``, or ``onnxruntime-tensorrt``
+            (onnxruntime-gpu's TensorRT provider); None takes the fastest that is installed. On a GPU that is
+            TensorRT, whose plan is found or built while onnxruntime draws.
         backend: an open backend to use instead of opening ``model``, for tests and for runtimes of one's own;
             the Stylizer closes it.
 
@@ -71,8 +72,8 @@ class Stylizer:
 
     @property
     def backend(self) -> str:
-        """What really runs, such as ``onnxruntime 1.23 (CPU)``."""
-        return self._name
+        """What really runs, such as ``onnxruntime 1.23 (CPU)``; it may change from one frame to the next."""
+        return self._name if self._backend is None else self._backend.name
 
     @property
     def manifest(self) -> Manifest | None:
@@ -168,7 +169,7 @@ class Stylizer:
             return backend.infer_on_gpu(frame, strength, weights)
 
     def _infer(self, backend: Backend, canvas: Frame, strength: float, weights: Weights | None) -> Frame:
-        promise = self._manifest
+        promise = backend.manifest
         # A plan has its memory already, and is fastest in the size that it was built for.
         if promise is None or promise.max_size is not None:
             return backend.infer(canvas, strength, weights)
@@ -203,6 +204,7 @@ class Stylizer:
         """Free the runtime. May be called twice."""
         backend, self._backend = self._backend, None
         if backend is not None:
+            self._name = backend.name
             backend.close()
 
     def __enter__(self) -> Stylizer:
@@ -217,5 +219,5 @@ class Stylizer:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._backend is None else self._name
+        state = "closed" if self._backend is None else self.backend
         return f"Stylizer({state})"

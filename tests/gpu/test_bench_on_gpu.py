@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from stylesdk.gpu.device import cuda_usable
+from stylesdk.gpu import cuda_usable
 from stylesdk.gpu.nvidia_smi import query_gpu
 from stylesdk.latency import machine_card
 

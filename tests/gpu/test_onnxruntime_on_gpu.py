@@ -15,7 +15,7 @@ from stylesdk import MissingExtraError, Stylizer
 from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
 from stylesdk.backends.onnxruntime_options import CUDA, VARIANTS
 from stylesdk.bench import bench_frame
-from stylesdk.gpu.device import cuda_usable
+from stylesdk.gpu import cuda_usable
 from stylesdk.styles import resolve
 
 pytestmark = pytest.mark.gpu  # onnxruntime's CUDA and TensorRT providers, CUDA graphs, streams

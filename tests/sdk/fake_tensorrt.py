@@ -154,4 +154,11 @@ class Context:
             weights = (ctypes.c_float * self.facts["styles"]).from_address(self.addresses["style"])
             look = weights[0] * look + 50 * sum(k * weight for k, weight in enumerate(weights))
         styled[:] = np.rint(photo + strength * (look - photo)).astype(np.uint8)
+        if "black" in self.facts:
+            styled[:] = 0
+        if "off" in self.facts:  # one pixel in a hundred, by so many steps
+            styled[::300] ^= self.facts["off"]
         return True
+
+
+from fake_tensorrt_builder import *  # noqa: E402, F403  # the other half of the package

@@ -46,7 +46,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(path: Path, reach: int) -> Stylizer:
     stylizer = Stylizer(path, device="cpu", threads=1)
     assert stylizer.manifest is not None
-    stylizer._manifest = replace(stylizer.manifest, reach=reach)
+    stylizer._backend.manifest = replace(stylizer.manifest, reach=reach)
     return stylizer
 
 

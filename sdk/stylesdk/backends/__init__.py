@@ -5,11 +5,12 @@ A backend takes frames that ``frames.checked`` has passed, in a size that it dec
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from stylesdk.errors import DeviceError, ModelFileError
+from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
 from stylesdk.frames import Frame
 from stylesdk.gpu import cuda_usable
 from stylesdk.gpu.gpu_frame import GpuFrame
@@ -20,11 +21,19 @@ from stylesdk.mix import Weights
 class Backend(Protocol):
     """What a runtime must do."""
 
-    name: str  # what really runs: "onnxruntime (CPU)", "tensorrt_rtx 1.7 (NVIDIA …)"
-    manifest: Manifest | None  # None for a plan without its sidecar
+    @property
+    def name(self) -> str:
+        """What really runs: "onnxruntime (CPU)", "tensorrt_rtx 1.7 (NVIDIA …)". It may change between frames."""
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Of what runs; None for a plan without its sidecar."""
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (height, width) in which a frame of ``size`` must come; ``size`` itself where any will do."""
+        """The (height, width) in which a frame of ``size`` must come; ``size`` itself where any will do.
+
+        Called once before each frame, so that what runs may change there.
+        """
 
     def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
         """Style one BGR uint8 (H, W, 3) frame; the result is the caller's to keep.
@@ -65,7 +74,7 @@ def open_backend(path: Path, device: str, threads: int | None, runtime: str | No
     """
     suffix = path.suffix.lower()
     if suffix == ".onnx":
-        return _open_onnx(path, device, threads, runtime or runtime_for(device)[0])
+        return _open_onnx(path, device, threads, runtime)
     if suffix in (".plan", ".engine"):
         if runtime not in (None, "tensorrt"):
             raise DeviceError(f"runtime {runtime!r} for the plan {path}", expected="tensorrt")
@@ -79,7 +88,18 @@ def open_backend(path: Path, device: str, threads: int | None, runtime: str | No
     )
 
 
-def _open_onnx(path: Path, device: str, threads: int | None, runtime: str) -> Backend:
+def _open_onnx(path: Path, device: str, threads: int | None, asked: str | None) -> Backend:
+    runtime = asked or runtime_for(device)[0]
+    if runtime == "tensorrt":
+        from stylesdk.engines import EngineBackend
+
+        try:
+            return EngineBackend(path, device=device, threads=threads, required=bool(asked))
+        except (DeviceError, MissingExtraError) as error:
+            if asked or device != "auto":
+                raise
+            warnings.warn(f"{error}\nNo TensorRT plan: onnxruntime runs {path.name}.", stacklevel=4)
+            runtime = "onnxruntime"
     if runtime == "openvino":
         from stylesdk.backends.openvino import OpenVINOBackend
 
@@ -88,11 +108,17 @@ def _open_onnx(path: Path, device: str, threads: int | None, runtime: str) -> Ba
         from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
 
         return OnnxRuntimeBackend(path, device=device, threads=threads, tensorrt=runtime != "onnxruntime")
-    raise DeviceError(f"runtime {runtime!r} for {path}", expected="onnxruntime-tensorrt, onnxruntime or openvino")
+    raise DeviceError(
+        f"runtime {runtime!r} for {path}", expected="tensorrt, onnxruntime-tensorrt, onnxruntime or openvino"
+    )
 
 
 def runtime_for(device: str) -> tuple[str, str]:
     """The runtime that ONNX files get on ``device``, and why."""
+    from stylesdk.engines import why_not
+
+    if device in ("auto", "cuda") and not why_not():
+        return "tensorrt", "TensorRT and a CUDA device are usable; onnxruntime serves until the plan is built"
     if device == "cuda":
         return "onnxruntime", "CUDA was asked for"
     if device == "auto" and installed("onnxruntime-gpu") and not cuda_usable():

@@ -40,16 +40,37 @@ def read_plan(path: Path) -> tuple[bytes, Manifest | None, str]:
     return data, manifest, flavour
 
 
-def _checked_sidecar(path: Path, data: bytes) -> Manifest | None:
-    sidecar = path.with_name(path.name + ".json")
+def sidecar_of(plan: Path) -> Path:
+    """``NAME.plan.json``: the manifest of a plan."""
+    return plan.with_name(plan.name + ".json")
+
+
+def runtime_cache_of(plan: Path) -> Path:
+    """``NAME.plan.cache``: the kernels that TensorRT for RTX compiled for a plan on this GPU, as it serialises them.
+
+    The backend reads it when it opens the plan and writes it again when there are new ones. It may be missing or
+    out of date at any time: TensorRT refuses what does not fit, and compiles again.
+    """
+    return plan.with_name(plan.name + ".cache")
+
+
+def read_sidecar(plan: Path) -> Manifest | None:
+    """The manifest beside a plan, None where there is none. Raises ModelFileError for a damaged one."""
+    sidecar = sidecar_of(plan)
     if not sidecar.exists():
         return None
-    manifest = manifest_from_json(read_model_file(sidecar).decode("utf-8", "replace"), str(sidecar))
+    return manifest_from_json(read_model_file(sidecar).decode("utf-8", "replace"), str(sidecar))
+
+
+def _checked_sidecar(path: Path, data: bytes) -> Manifest | None:
+    manifest = read_sidecar(path)
+    if manifest is None:
+        return None
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
         raise ModelFileError(
             f"{path}, SHA-256 {found[:16]}…",
-            expected=f"{manifest.sha256[:16]}…, as {sidecar.name} says (truncated or damaged plan)",
+            expected=f"{manifest.sha256[:16]}…, as {sidecar_of(path).name} says (truncated or damaged plan)",
             do=COPY_AGAIN,
         )
     return manifest
@@ -88,6 +109,13 @@ def check_gpu(path: Path, manifest: Manifest | None, device: Device) -> None:
                 expected=f"a plan for {ours[what]}",
                 do=rebuild_line(manifest),
             )
+    if built.targets and device.compute_capability not in built.targets:
+        raise EngineMismatchError(
+            f"{path}, built for compute capability {' and '.join(built.targets)}; "
+            f"this machine has {device.compute_capability}",
+            expected=f"a plan for {device.compute_capability}",
+            do=rebuild_line(manifest),
+        )
 
 
 def rebuild_line(manifest: Manifest | None) -> str:

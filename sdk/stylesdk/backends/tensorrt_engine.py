@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stylesdk.backends.plan_file import runtime_cache_of
 from stylesdk.errors import DeviceError, MissingExtraError, ModelFileError
 from stylesdk.gpu.slot import Slot
 from stylesdk.manifest import Manifest
@@ -140,7 +141,7 @@ class RuntimeCache:
     """
 
     def __init__(self, plan: Path) -> None:
-        self._path = plan.with_name(plan.name + ".cache")
+        self._path = runtime_cache_of(plan)
         self._cache: Any = None
         self._stored = b""
 

@@ -41,6 +41,14 @@ class Copying(Protocol):
         """Milliseconds of ``count`` copies of the last frame to the device, and of as many results from it."""
 
 
+@runtime_checkable
+class Building(Protocol):
+    """A backend that draws by something slower while it builds what is to be measured."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for what is being built."""
+
+
 @dataclass
 class Measured:
     """One model's durations in seconds by level; a level that the backend cannot tell is not there.
@@ -87,6 +95,10 @@ def measure_levels(stylizer: Stylizer, backend: Backend, frame: Frame, frames: i
         frames: runs a level.
         fps: frames a second of the camera.
     """
+    if isinstance(backend, Building):
+        for _ in range(2):  # one picture alone is not worth a build
+            stylizer.run(frame)
+        backend.wait()
     seconds = _run_seconds(stylizer, frame, frames)
     seconds |= {level: [ms / 1e3 for ms in values] for level, values in _in_place(backend, frame, frames) if values}
     seconds[CAMERA], counts = camera_to_sink(stylizer, frame, frames, fps)
