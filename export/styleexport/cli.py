@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from styleexport.errors import ExportError
 from stylesdk.cli import parse_size
+from stylesdk.manifest import Engine
 from stylesdk.styles import resolve
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -127,12 +128,16 @@ def _engine(model: Path, output: Path, size: str, flavour: str | None, targets: 
             progress=lambda phase, done: progress.update(task, description=phase, completed=done),
         )
     assert manifest.engine is not None
-    built = f"{manifest.engine.flavour} {manifest.engine.version}, {manifest.engine.gpu or 'portable'}"
+    built = f"{manifest.engine.flavour} {manifest.engine.version}, {_made_for(manifest.engine)}"
     console.print(
         f"{plan}  {plan.stat().st_size / 1e6:.2f} MB  {manifest.precision}  {built}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _made_for(engine: Engine) -> str:
+    return engine.gpu or " ".join(engine.targets) or "portable"
 
 
 def _triton(model: Path, output: Path, size: str, plans: list[Path]) -> None:
