@@ -7,9 +7,9 @@
 OpenVINO with the fp32 file (bf16 arithmetic where the CPU has it) and with the int8 file. The reference is Johnson
 et al. 2016 (32-64-128 channels, five residual blocks, instance norm) with random weights, fp32, onnxruntime,
 exported here into the same frame contract; it runs on OpenVINO too, beside the rest. Everything takes turns in
-rounds, one session alive at a time, so that a noisy machine is noisy for all. The nano int8 file also runs at 1920x1080 on OpenVINO. A file of several styles runs
-twice, once with another style every frame: that must cost nothing. No int8 file of base is shipped; it is made here
-to be timed, and nothing is said about its pictures.
+rounds, one session alive at a time, so that a noisy machine is noisy for all. The nano int8 file also runs at
+1920x1080 on OpenVINO. A file of several styles runs twice, once with another style every frame: that must cost
+nothing. No int8 file of base is shipped; it is made here to be timed, and nothing is said about its pictures.
 """
 
 from __future__ import annotations
