@@ -37,7 +37,9 @@ def export(
     size: Annotated[
         str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH. Of triton: WxH, to warm up with.")
     ] = "1280x720",
-    flavour: Annotated[str | None, typer.Option(help="tensorrt or tensorrt_rtx. Default: by machine.")] = None,
+    flavour: Annotated[
+        str | None, typer.Option(help="tensorrt, tensorrt_rtx, tensorrt_lean; default: by machine.")
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Of a plan for RTX: a compute capability such as 8.9. Default: portable.")
     ] = None,

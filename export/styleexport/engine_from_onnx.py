@@ -47,8 +47,8 @@ def engine_from_onnx(
         min_size: smallest (height, width) in pixels of a frame, 16 and more.
         opt_size: the size that the plan is made fast for.
         max_size: the largest; all three equal for a fixed-size plan.
-        flavour: ``tensorrt`` or ``tensorrt_rtx``; None for ``tensorrt`` where it and a GPU are there, else
-            ``tensorrt_rtx``.
+        flavour: ``tensorrt``, ``tensorrt_rtx``, or ``tensorrt_lean``, which TensorRT builds for its lean runtime of
+            this and later releases; None for ``tensorrt`` where it and a GPU are there, else ``tensorrt_rtx``.
         precision: ``fp16`` converts an fp32 file first; None takes the file as it is.
         targets: compute capabilities, such as ``8.9``, that a plan of TensorRT for RTX is for; none is the portable
             plan, for Ampere and later. Turing, ``7.5``, doubles the plan, and so needs one of its own.
@@ -72,7 +72,8 @@ def engine_from_onnx(
     manifest = manifest_from_onnx(data, str(onnx_path))
     flavour = flavour or _best_flavour()
     _check_flavour(flavour)
-    trt = import_flavour(flavour)
+    lean = flavour == "tensorrt_lean"
+    trt = import_flavour("tensorrt" if lean else flavour)  # the lean runtime cannot build
     check_targets(trt, flavour, targets)
     engine = _engine(flavour, trt.__version__, targets)
     monitor = progress_monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
@@ -87,7 +88,7 @@ def engine_from_onnx(
         data, found = int8_plan_within_tolerance(data, str(onnx_path))
         quality = manifest.quality | {"difference_of_plan_graph": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, quality=quality)
-    plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), targets, monitor)
+    plan, problem = _build(trt, data, onnx_path, (min_size, opt_size, max_size), targets, monitor, lean)
     if monitor and monitor.failure:
         raise monitor.failure
     if problem:
@@ -124,9 +125,9 @@ def _best_flavour() -> str:
 def _check_flavour(flavour: str) -> None:
     if flavour not in EXTRAS:
         raise ExportError(f"got: flavour {flavour!r}; expected: {' or '.join(EXTRAS)}.")
-    if flavour == "tensorrt" and (reason := cuda_usable()):
+    if flavour != "tensorrt_rtx" and (reason := cuda_usable()):
         raise ExportError(
-            f"got: {reason}; expected: a GPU, on which tensorrt builds.\n"
+            f"got: {reason}; expected: a GPU, on which TensorRT builds.\n"
             "Do this: build with flavour tensorrt_rtx, or on the machine that will run the plan."
         )
 
@@ -143,7 +144,13 @@ def _engine(flavour: str, version: str, targets: Sequence[str]) -> Engine:
 
 
 def _build(
-    trt: Any, data: bytes, path: Path, sizes: tuple[Size, Size, Size], targets: Sequence[str], monitor: Any
+    trt: Any,
+    data: bytes,
+    path: Path,
+    sizes: tuple[Size, Size, Size],
+    targets: Sequence[str],
+    monitor: Any,
+    lean: bool,
 ) -> tuple[bytes, str]:
     """The plan, or what went wrong.
 
@@ -165,6 +172,9 @@ def _build(
         return b"", f"got: sizes {sizes}, which TensorRT refuses ({logger.last_error()})."
     if targets and not set_targets(trt, config, targets):
         return b"", f"got: targets {', '.join(targets)}, which TensorRT {version} refuses ({logger.last_error()})."
+    if lean:  # what the plan needs of TensorRT comes with the lean runtime, and is not put into every plan
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
     if monitor and hasattr(config, "progress_monitor"):
         config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)

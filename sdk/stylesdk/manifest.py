@@ -27,7 +27,7 @@ _REBUILD = "export the model again with `stylesdk export`, or copy the file agai
 class Engine:
     """What a TensorRT plan was built with and for."""
 
-    flavour: str  # tensorrt, tensorrt_rtx
+    flavour: str  # tensorrt, tensorrt_rtx, tensorrt_lean
     version: str  # of TensorRT, as its package says
     gpu: str = ""  # name of the GPU, "" for a portable plan
     compute_capability: str = ""  # "8.9", "" for a portable plan

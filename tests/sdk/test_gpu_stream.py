@@ -1,8 +1,10 @@
 """Frames under way at the same time, frames on the GPU, CUDA graphs, results that outlive the engine: host side only,
 on the pretend CUDA driver."""
 
+from dataclasses import replace
+
 import pytest
-from fake_tensorrt import make_plan, write_plan
+from fake_tensorrt import RTX, make_plan, write_plan
 from host_kernels import cmake
 from pretend_cuda import live, run_on_pretend_gpu
 from test_tensorrt_backend import NOTHING, OPEN
@@ -417,4 +419,26 @@ def test_what_fitting_needs_grows_and_does_not_leak(plan, library):
     )
     grown = done.stderr.partition("GROWN")[2]
     assert "cuMemAlloc_v2" not in grown and "cuMemHostAlloc" not in grown
+    assert live(done.stderr) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("built", "runs"), [("1.7.1.116", True), ("1.6.2", True), ("1.7.2", False), ("1.8.0.1", False), ("2.0.0", False)]
+)
+def test_the_lean_runtime_runs_what_was_built_for_it_by_no_later_release(tmp_path, built, runs):
+    plan = make_plan((48, 64), (48, 64), magic=b"ftrt")
+    path = write_plan(tmp_path, plan, replace(RTX, flavour="tensorrt_lean", version=built))
+    done = run(
+        path,
+        """
+    try:
+        with stylesdk.Stylizer(path) as stylizer:
+            print(stylizer.backend, stylizer.run(np.zeros((48, 64, 3), np.uint8)).min())
+    except stylesdk.errors.EngineMismatchError as error:
+        print(error)
+    """,
+        package="tensorrt_lean",
+    )
+    expected = "tensorrt_lean 1.7.1.116 (Fake GPU) 255" if runs else f"built by tensorrt_lean {built}; this machine has"
+    assert expected in done.stdout
     assert live(done.stderr) == NOTHING

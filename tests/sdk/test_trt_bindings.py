@@ -26,6 +26,7 @@ USED = {
     "": [
         "__version__",
         "Builder",
+        "BuilderFlag",
         "ILogger",
         "IProgressMonitor",
         "NetworkDefinitionCreationFlag",
@@ -54,7 +55,8 @@ USED = {
         "create_network",
         "create_optimization_profile",
     ],
-    "IBuilderConfig": ["add_optimization_profile", "progress_monitor"],
+    "BuilderFlag": ["EXCLUDE_LEAN_RUNTIME", "VERSION_COMPATIBLE"],
+    "IBuilderConfig": ["add_optimization_profile", "progress_monitor", "set_flag"],
     "IOptimizationProfile": ["set_shape"],
     "INetworkDefinition": ["get_input", "num_inputs"],
     "ITensor": ["name"],

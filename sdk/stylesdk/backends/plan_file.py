@@ -24,7 +24,8 @@ def read_plan(path: Path) -> tuple[bytes, Manifest | None, str]:
     """The plan's bytes, its manifest, and its flavour."""
     data = read_model_file(path)
     manifest = _checked_sidecar(path, data)
-    if manifest is not None and manifest.engine is not None and manifest.engine.flavour in _FLAVOURS.values():
+    known = (*_FLAVOURS.values(), "tensorrt_lean")
+    if manifest is not None and manifest.engine is not None and manifest.engine.flavour in known:
         return data, manifest, manifest.engine.flavour
     flavour = _FLAVOURS.get(data[:4])
     if flavour is None or len(data) < _HEADER:
@@ -85,14 +86,24 @@ def installed_version(flavour: str) -> str:
 
 
 def check_version(path: Path, manifest: Manifest | None, version: str) -> None:
-    """Raise EngineMismatchError where the plan was built by another ``version`` of TensorRT ("": not known)."""
+    """Raise EngineMismatchError where ``version`` of TensorRT does not run the plan ("": not known).
+
+    A plan runs on the very release that built it; one for the lean runtime on every later one of its major, too.
+    """
     built = manifest.engine if manifest else None
-    if built and version and built.version != version:
+    if not built or not version or built.version == version:
+        return
+    lean = built.flavour == "tensorrt_lean" and version.split(".")[0] == built.version.split(".")[0]
+    if not lean or _numbers(version) < _numbers(built.version):
         raise EngineMismatchError(
             f"{path}, built by {built.flavour} {built.version}; this machine has {version}",
             expected=f"a plan of {built.flavour} {version}",
             do=rebuild_line(manifest),
         )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def check_gpu(path: Path, manifest: Manifest | None, device: Device) -> None:

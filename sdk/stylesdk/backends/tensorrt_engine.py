@@ -16,12 +16,13 @@ from stylesdk.gpu.slot import Slot
 from stylesdk.manifest import Manifest
 from stylesdk.mix import check_style_input
 
-EXTRAS = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt"}  # flavour, which is the package too -> extra
+# Flavour, which is the package too -> extra. The lean runtime runs what TensorRT built for it.
+EXTRAS = {"tensorrt_rtx": "rtx", "tensorrt": "tensorrt", "tensorrt_lean": "lean"}
 _TENSORS = {"frame": ("INPUT", "UINT8"), "strength": ("INPUT", "FLOAT"), "styled": ("OUTPUT", "UINT8")}
 
 
 def import_flavour(flavour: str) -> Any:
-    """The package ``tensorrt_rtx`` or ``tensorrt``. Raises MissingExtraError."""
+    """The package ``tensorrt_rtx``, ``tensorrt`` or ``tensorrt_lean``. Raises MissingExtraError."""
     try:
         return importlib.import_module(flavour)
     except (ImportError, OSError) as error:  # OSError: the package is there, its libraries are not
