@@ -18,7 +18,7 @@ from stylesdk.manifest import Manifest
 from stylesdk.mix import Mix, Weights, split_style, weights_from_style
 from stylesdk.stream import overlapped
 from stylesdk.styles import DEFAULT, resolve
-from stylesdk.tiles import run_in_tiles, tiles_for
+from stylesdk.tiles import infer_in_tiles
 
 
 class Stylizer:
@@ -140,7 +140,7 @@ class Stylizer:
             with self._latency.stage("preprocess"):
                 photo, fit, canvas = prepared(frame, backend.canvas)
             with self._latency.stage("inference"):
-                styled = self._infer(backend, canvas, strength, weights)
+                styled = infer_in_tiles(backend, canvas, strength, weights)
             with self._latency.stage("postprocess"):
                 return finished(styled, photo, fit, keep_color)
 
@@ -167,16 +167,6 @@ class Stylizer:
             )
         with self._latency.stage("inference"):
             return backend.infer_on_gpu(frame, strength, weights)
-
-    def _infer(self, backend: Backend, canvas: Frame, strength: float, weights: Weights | None) -> Frame:
-        promise = backend.manifest
-        # A plan has its memory already, and is fastest in the size that it was built for.
-        if promise is None or promise.max_size is not None:
-            return backend.infer(canvas, strength, weights)
-        tiles = tiles_for((canvas.shape[0], canvas.shape[1]), promise.reach, promise.stride)
-        if tiles is None:
-            return backend.infer(canvas, strength, weights)
-        return run_in_tiles(canvas, tiles, lambda part: backend.infer(part, strength, weights))
 
     def stream(
         self,

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stylesdk.backends import Backend
 from stylesdk.frames import Frame
+from stylesdk.mix import Weights
 
 # Side of the largest tile. A frame of more pixels than such a tile (2560x1440 has as many) is cut, so that no frame
 # takes more memory than that one, some 0.2 GiB on the CPU. Common video stays whole: overlaps cost time.
@@ -31,6 +33,18 @@ class Tiles:
     rows: list[int]
     columns: list[int]
     reach: int
+
+
+def infer_in_tiles(backend: Backend, frame: Frame, strength: float, style: Weights | None) -> Frame:
+    """``backend.infer``, in tiles where the frame is large and the model allows it."""
+    promise = backend.manifest
+    # A plan has its memory already, and is fastest in the size that it was built for.
+    if promise is None or promise.max_size is not None:
+        return backend.infer(frame, strength, style)
+    tiles = tiles_for((frame.shape[0], frame.shape[1]), promise.reach, promise.stride)
+    if tiles is None:
+        return backend.infer(frame, strength, style)
+    return run_in_tiles(frame, tiles, lambda part: backend.infer(part, strength, style))
 
 
 def tiles_for(size: tuple[int, int], reach: int, stride: int) -> Tiles | None:

@@ -221,7 +221,10 @@ def test_frames_on_the_gpu_in_and_out(plan):
         wanted = stylizer.run(frame, 0.7)
         before = frame.copy()
         sys.stderr.write("GPU\\n")
-        for given in (Cupy(frame), Cupy(frame, stream=2), stylizer.run(Cupy(255 - frame), 1.0)):
+        aligned = np.ctypeslib.as_array((np.ctypeslib.ctypes.c_uint8 * (frame.size + 256))())
+        aligned = aligned[-aligned.ctypes.data % 256:][: frame.size].reshape(frame.shape)
+        aligned[:] = frame
+        for given in (Cupy(aligned), Cupy(aligned, stream=2), stylizer.run(Cupy(255 - frame), 1.0)):
             out = stylizer.run(given, 0.7)
             facts = out.__cuda_array_interface__
             assert facts["shape"] == (48, 64, 3) and facts["typestr"] == "|u1" and facts["data"][0] == out.address
@@ -257,7 +260,8 @@ def test_frames_on_the_gpu_in_and_out(plan):
     assert live(done.stderr) == NOTHING
     copies = [x for x in done.stderr.partition("GPU")[2].partition("END")[0].splitlines() if "cuMemcpy" in x]
     # Its own strength, in its own place, and no picture.
-    assert len(copies) <= 4 and all("HtoD" in line for line in copies), copies
+    assert len(copies) <= 4 and not any("DtoH" in line for line in copies), copies
+    assert sum("DtoD" in line for line in copies) <= 1, "of the one that may lie anywhere"
 
 
 @pytest.mark.parametrize(
@@ -441,4 +445,60 @@ def test_the_lean_runtime_runs_what_was_built_for_it_by_no_later_release(tmp_pat
     )
     expected = "tensorrt_lean 1.7.1.116 (Fake GPU) 255" if runs else f"built by tensorrt_lean {built}; this machine has"
     assert expected in done.stdout
+    assert live(done.stderr) == NOTHING
+
+
+def test_memory_that_ends_while_a_frame_is_queued(plan, library):
+    done = run(
+        plan,
+        FITTED.format(library=library)
+        + """
+    frame = np.zeros((48, 64, 3), np.uint8)
+    with stylesdk.Stylizer(path) as stylizer:
+        frames = stylizer.stream([frame, np.zeros((3000, 4000, 3), np.uint8), frame])
+        real = Device.lendable_memory
+        def little(device, count):
+            if count > 1_000_000:
+                with device.current():
+                    raise device._cuda.MemoryError("pretended")
+            return real(device, count)
+        Device.lendable_memory = little
+        try:
+            next(frames)
+        except stylesdk.errors.DeviceError as error:
+            print(error)
+        else:
+            raise SystemExit("no error")
+    """,
+    )
+    assert "out of memory" in done.stdout, "and not what followed from it"
+    assert live(done.stderr) == NOTHING
+
+
+def test_a_frame_anywhere_in_memory_and_one_on_another_gpu(plan):
+    done = run(
+        plan,
+        ON_GPU
+        + """
+    picture = np.random.default_rng(1).integers(0, 256, (50, 64, 3), np.uint8)
+    with stylesdk.Stylizer(path) as stylizer:
+        for first in (0, 1, 2):
+            part = picture[first : first + 48]
+            out = stylizer.run(Cupy(part))
+            assert (pixels(out.address, out.shape) == 255 - part).all()
+        class Elsewhere:
+            def __dlpack_device__(self):
+                return 2, 1
+            def __dlpack__(self, **_):
+                raise SystemExit("touched")
+        try:
+            stylizer.run(Elsewhere())
+        except stylesdk.errors.FrameError as error:
+            assert "on GPU 1" in str(error) and "cuda:0" in str(error)
+        else:
+            raise SystemExit("taken")
+    del out
+    """,
+    )
+    assert done.stderr.count("cuMemcpyDtoDAsync_v2 -> 0") >= 1, "what is not aligned is copied, on the GPU"
     assert live(done.stderr) == NOTHING

@@ -31,6 +31,7 @@ from stylesdk.gpu.pool import Pool, lent_array
 from stylesdk.gpu.slot import Slot
 from stylesdk.mix import Weights
 
+_ALIGNED = 256  # bytes, of the addresses that TensorRT takes; a slice of a tensor may lie anywhere
 _MOST_RESULTS = 8  # in page-locked memory that callers hold; beyond, results are copied into ordinary memory
 _ON_CPU = "run an .onnx model on the CPU, or open the plan on a machine whose nvidia-smi lists the GPU"
 
@@ -104,7 +105,8 @@ class TensorRTBackend:
                 self._compute(lane, fit.canvas)
             except BaseException:
                 self._free.append(lane)
-                self._device.synchronize()
+                with suppress(ClosedError, DeviceError):  # the first error is the one to tell
+                    self._device.synchronize()
                 raise
             return lane
 
@@ -121,7 +123,7 @@ class TensorRTBackend:
             self._free.append(lane)
 
     def drop(self, lane: Lane) -> None:
-        with suppress(ClosedError):
+        with suppress(ClosedError, DeviceError):
             self._device.synchronize()
             self._free.append(lane)
 
@@ -133,7 +135,7 @@ class TensorRTBackend:
         """
         device = self._device
         with device.current():
-            place = place_of(frame, device.compute)
+            place = place_of(frame, device.compute, device.index)
             size = (place.shape[0], place.shape[1])
             fit = fit_for(size, self._taken(size))
             if fit.source != fit.canvas and not self._kernels:
@@ -160,6 +162,9 @@ class TensorRTBackend:
         slot, execution, kernels = lane.slot, lane.execution, self._kernels
         slot.set(*look)
         if fit.source == fit.canvas or kernels is None:
+            if source % _ALIGNED:
+                self._device.duplicate(slot.address["frame"], source, 3 * math.prod(fit.source))
+                source = slot.address["frame"]
             execution.bind(fit.canvas, slot.address | {"frame": source, "styled": out})
             execution.check(execution.enqueue())
             return
@@ -183,6 +188,8 @@ class TensorRTBackend:
         return self._device.timed(way_in, count, copies=True), self._device.timed(way_out, count, copies=True)
 
     def close(self) -> None:
+        with suppress(ClosedError, DeviceError):
+            self._device.synchronize()
         # A device that ran out of memory is closed already: what lives on it must be dropped all the same.
         with self._device.cleanup():
             for lane in self._lanes:
@@ -208,6 +215,12 @@ class TensorRTBackend:
             except TypeError as error:  # what the bindings make of a null pointer
                 raise DeviceError(f"TensorRT does not start: {self._logger.last_error()}") from error
             self._engine = self._runtime.deserialize_cuda_engine(data)
+            if self._engine is None and self._logger.told("memory"):
+                raise DeviceError(
+                    f"no memory for {path} on {self.name}: {self._logger.last_error()}",
+                    expected="memory for the engine",
+                    do="close other programs on the GPU, or export a smaller --size",
+                )
             if self._engine is None:
                 raise EngineMismatchError(
                     f"{path}, which {self.name} refuses: {self._logger.last_error()}",

@@ -41,6 +41,10 @@ def collecting_logger(trt: Any) -> Any:
             if severity.name in ("ERROR", "INTERNAL_ERROR"):
                 self.errors.append(msg.strip())
 
+        def told(self, word: str) -> bool:
+            """Whether an error spoke of ``word``."""
+            return any(word in text.lower() for text in self.errors)
+
         def last_error(self) -> str:
             """The newest error, "no reason given" without one."""
             # Without a GPU each failure is followed by one more line, of no meaning.
@@ -169,8 +173,9 @@ class RuntimeCache:
         """Write what was compiled since; nothing where that cannot be."""
         if self._cache is None:
             return
-        found = bytes(self._cache.serialize())
-        if found == self._stored:
+        made = self._cache.serialize()  # None where it cannot
+        found = bytes(made) if made is not None else b""
+        if not found or found == self._stored:
             return
         part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         with suppress(OSError):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stylesdk.backends import Backend, QueueingBackend
+import numpy as np
+
+from stylesdk.backends import Backend, GpuBackend, QueueingBackend
 from stylesdk.backends.tensorrt import TensorRTBackend
 from stylesdk.backends.tensorrt_engine import import_flavour
 from stylesdk.engines.build import Progress
@@ -16,11 +19,13 @@ from stylesdk.engines.cache import open_kept, plan_path, private_cache_folder
 from stylesdk.engines.key import Size, key_from_onnx
 from stylesdk.engines.machine import best_flavour, why_not
 from stylesdk.engines.search import Model, PlanSearch
-from stylesdk.errors import DeviceError, EngineMismatchError, ModelFileError, StyleSDKError
+from stylesdk.errors import ClosedError, DeviceError, EngineMismatchError, FrameError, ModelFileError, StyleSDKError
 from stylesdk.frames import Frame
+from stylesdk.gpu.gpu_frame import GpuFrame, size_on_gpu
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.mix import Weights
 from stylesdk.onnx_file import manifest_from_onnx
+from stylesdk.tiles import infer_in_tiles
 
 _PLANS_KEPT = 2  # open at once; each has its share of the GPU's memory
 
@@ -112,28 +117,46 @@ class EngineBackend:
     def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
         if self._search is not None:
             self._search.show(frame)
-        try:
-            return self.serving.infer(frame, strength, style)
-        except DeviceError as error:
-            if self.serving is not self._meanwhile:
-                self._drop_plan(error)
-            raise
+        with self._watched(self.serving) as serving:
+            return serving.infer(frame, strength, style)
 
     def submit(self, frame: Frame, strength: float, style: Weights | None = None) -> Ticket:
-        serving = self.serving
-        if isinstance(serving, QueueingBackend) and self._search is None:
-            return serving, serving.submit(frame, strength, style)
-        return None, self.infer(frame, strength, style)
+        if isinstance(self.serving, QueueingBackend):
+            with self._watched(self.serving):
+                return self.serving, self.serving.submit(frame, strength, style)
+        return None, infer_in_tiles(self, frame, strength, style)
 
     def collect(self, ticket: Ticket) -> Frame:
         plan, under_way = ticket
-        styled: Frame = plan.collect(under_way) if plan else under_way
-        return styled
+        if plan is None:
+            return np.asarray(under_way, dtype=np.uint8)
+        with self._watched(plan):
+            return plan.collect(under_way)
 
     def drop(self, ticket: Ticket) -> None:
         plan, under_way = ticket
-        if plan:
+        if plan is not None:
             plan.drop(under_way)
+
+    def infer_on_gpu(self, frame: object, strength: float, style: Weights | None = None) -> GpuFrame:
+        """As ``TensorRTBackend.infer_on_gpu``, from the moment on at which there is a plan; FrameError until then."""
+        self.canvas(size_on_gpu(frame))
+        if not isinstance(self.serving, GpuBackend):
+            raise FrameError(
+                f"a frame on the GPU, for {self.name}", expected="a numpy array until then", do="frame.cpu().numpy()"
+            )
+        with self._watched(self.serving):
+            return self.serving.infer_on_gpu(frame, strength, style)
+
+    @contextmanager
+    def _watched(self, backend: Backend) -> Iterator[Backend]:
+        """A plan that fails in the body is not used again: it may have closed itself, for want of memory."""
+        try:
+            yield backend
+        except (DeviceError, ClosedError) as error:
+            if backend is not self._meanwhile:
+                self._drop_plan(backend, error)
+            raise
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the plan that is on its way, if one is; the next frame is its. False after ``timeout`` seconds."""
@@ -190,9 +213,8 @@ class EngineBackend:
             self._warned = True
             self._news.append(f"{error}\nNo TensorRT plan: {self._meanwhile.name} goes on.")
 
-    def _drop_plan(self, error: DeviceError) -> None:
-        """A plan that fails on a frame may have closed itself, for want of memory."""
-        for size in [size for size, plan in self._plans.items() if plan is self.serving]:
+    def _drop_plan(self, failed: Backend, error: StyleSDKError) -> None:
+        for size in [size for size, plan in self._plans.items() if plan is failed]:
             with suppress(DeviceError):
                 self._plans.pop(size).close()
             self._fail(size, error)

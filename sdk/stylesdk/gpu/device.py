@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from stylesdk.errors import ClosedError, DeviceError, MissingExtraError
 from stylesdk.gpu.context import primary_context
-from stylesdk.gpu.driver import cuda_usable, driver_cuda_version
+from stylesdk.gpu.driver import cuda_usable, driver_release
 from stylesdk.gpu.kernels import Kernels, load_kernels
 
 _DO = "update the NVIDIA driver (nvidia-smi must list the GPU), or run an .onnx model on the CPU"
@@ -44,6 +44,10 @@ def open_device(index: int = 0) -> Device:
         raise DeviceError(f"device {index}: {error}", expected="a usable GPU", do=_DO) from error
 
 
+# CU_STREAM_NON_BLOCKING: no order with the legacy stream, on which torch works, and whose use would break a capture.
+_NON_BLOCKING = 1
+
+
 class Device:
     """A GPU, and what one engine holds of it: everything allocated here is freed by ``close``.
 
@@ -61,7 +65,7 @@ class Device:
         self._compute: Any = None
         self._copies: Any = None
         with self.current():
-            self._compute, self._copies = cuda.Stream(), cuda.Stream()
+            self._compute, self._copies = cuda.Stream(_NON_BLOCKING), cuda.Stream(_NON_BLOCKING)
 
     @property
     def index(self) -> int:
@@ -80,8 +84,8 @@ class Device:
 
     @property
     def driver(self) -> str:
-        """Newest CUDA version that the driver runs, such as ``13.0``."""
-        return driver_cuda_version()
+        """The driver's version, such as ``580.65.06``; the CUDA that it runs where the system does not tell."""
+        return driver_release()
 
     @property
     def compute(self) -> int:
@@ -215,6 +219,11 @@ class Device:
         with self.current():
             self._compute.synchronize()
             self._copies.synchronize()
+
+    def duplicate(self, target: int, source: int, count: int) -> None:
+        """Queue a copy of ``count`` bytes within the GPU, on ``compute``."""
+        with self.current():
+            self._cuda.memcpy_dtod_async(target, source, count, self._compute)
 
     def timed(self, work: Callable[[], object], count: int, copies: bool = False) -> list[float]:
         """Milliseconds of GPU time of each of ``count`` times ``work``, queued on ``compute``, or on ``copies``."""

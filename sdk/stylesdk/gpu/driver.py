@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
+from pathlib import Path
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_DEVICE_ORDINAL = 9  # CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
@@ -40,11 +43,25 @@ def driver_cuda_version() -> str:
     return f"{version.value // 1000}.{version.value % 1000 // 10}"
 
 
-def wait_for_stream(stream: int) -> None:
-    """Wait until everything queued on somebody else's stream is done. The context must be current.
+def driver_release() -> str:
+    """The driver's own version, such as ``580.65.06``; the CUDA that it runs where the system does not tell."""
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").split()
+    except OSError:
+        return driver_cuda_version()
+    return next((word for word in words if re.fullmatch(r"\d+\.\d+(\.\d+)?", word)), driver_cuda_version())
 
-    Raises:
-        OSError: the driver does not know the stream, or its work failed.
+
+def wait_for_stream(stream: int) -> bool:
+    """Wait until everything queued on somebody else's stream is done; False where it failed, or is no stream.
+
+    The context must be current.
     """
-    if status := driver_library().cuStreamSynchronize(ctypes.c_void_p(stream)):
-        raise OSError(f"waiting for stream {stream} failed (CUDA error {status})")
+    return bool(driver_library().cuStreamSynchronize(ctypes.c_void_p(stream)) == 0)
+
+
+def gpu_of(address: int) -> int:
+    """Number of the GPU whose memory ``address`` lies in; -1 where the driver does not know it."""
+    found = ctypes.c_int(-1)
+    status = driver_library().cuPointerGetAttribute(ctypes.byref(found), _DEVICE_ORDINAL, ctypes.c_uint64(address))
+    return -1 if status else found.value

@@ -58,7 +58,8 @@ class Pool:
             if count > self._count:
                 self._count = count
                 self._free_idle()
-            buffer = self._idle.pop() if self._idle else self._device.lendable((self._count,), np.uint8)
+            # The oldest first: whoever copies from a result behind our back has had the most time.
+            buffer = self._idle.pop(0) if self._idle else self._device.lendable((self._count,), np.uint8)
             lent = Lent(buffer)
             self._lent += 1
             # At the interpreter's end the driver frees everything anyway, and may be gone before us.

@@ -56,6 +56,10 @@ def inverting_onnx(styles: tuple[str, ...] = ("invert",)) -> bytes:
     return sealed(model, Manifest("invert", styles, 1, "fp32", "Apache-2.0"))
 
 
+# A plan, its sidecar, and the kernels that it ran.
+PLAN_FILES = ["invert-KEY.plan", "invert-KEY.plan.cache", "invert-KEY.plan.json"]
+
+
 class Machine:
     """A machine with a pretend GPU, a fake ``tensorrt_rtx`` for every process, and a cache of its own."""
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from pretend_cuda import live
-from pretend_machine import inverting_onnx
+from pretend_machine import PLAN_FILES, inverting_onnx
 
 from stylesdk.manifest import manifest_from_json
 
@@ -36,7 +36,7 @@ def test_first_use_builds_and_second_finds(machine):
         FAKECUDA_LOG="1",
     )
     assert live(first.stderr) == NOTHING
-    assert machine.files() == ["invert-KEY.plan", "invert-KEY.plan.json"]
+    assert machine.files() == PLAN_FILES
     second = machine.run(
         """
         with stylizer() as it:
@@ -171,7 +171,7 @@ def test_progress(machine):
                 raise SystemExit("no error")
         """
     )
-    assert machine.files() == ["invert-KEY.plan", "invert-KEY.plan.json"]
+    assert machine.files() == PLAN_FILES
 
 
 def test_a_frame_larger_than_a_tile_is_styled_whole_by_its_plan(machine):
@@ -201,3 +201,50 @@ def test_a_frame_larger_than_a_tile_is_styled_whole_by_its_plan(machine):
         assert len(shapes) > 2 and shapes[-1] == picture.shape and picture.shape not in shapes[:-1], shapes
         """
     )
+
+
+def test_stream_and_frames_on_the_gpu_before_and_after(machine):
+    machine.run(
+        """
+        from stylesdk.gpu.gpu_frame import GpuFrame
+        frames = [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(5)]
+        def right(styled):
+            return all((a == 255 - b).all() for a, b in zip(styled, frames, strict=True))
+        room = np.zeros(frames[0].size + 256, np.uint8)
+        first = -room.ctypes.data % 256
+        room[first : first + frames[0].size] = frames[0].reshape(-1)
+        on_gpu = GpuFrame(room.ctypes.data + first, (48, 64, 3))
+        with stylizer() as it:
+            assert right(it.stream(frames)) and it.backend != PLAN
+            try:
+                it.run(on_gpu)
+            except stylesdk.errors.FrameError as error:
+                assert "numpy array until then" in str(error)
+            assert settled(it) == PLAN
+            assert right(it.stream(frames))
+            assert it.run(on_gpu).shape == (48, 64, 3)
+        """
+    )
+
+
+def test_a_plan_that_runs_out_of_memory_in_a_stream_is_used_no_more(machine):
+    done = machine.run(
+        """
+        from stylesdk.backends.tensorrt import TensorRTBackend
+        frames = [frame] * 5
+        with stylizer("auto") as it:
+            it.run(frame)
+            assert settled(it) == PLAN
+            def none_left(backend, *_):
+                with backend._device.current():
+                    raise backend._device._cuda.MemoryError("pretended")
+            TensorRTBackend.submit = none_left
+            try:
+                list(it.stream(frames))
+            except stylesdk.errors.DeviceError as error:
+                print("out of memory" in str(error))
+            warnings.simplefilter("ignore")
+            assert all((out == 255 - frame).all() for out in it.stream(frames)) and it.backend != PLAN
+        """
+    )
+    assert "True" in done.stdout

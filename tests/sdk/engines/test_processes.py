@@ -4,7 +4,8 @@ import os
 import signal
 import time
 
-PLAN_FILES = ["invert-KEY.plan", "invert-KEY.plan.cache", "invert-KEY.plan.json"]  # with the kernels that ran
+from pretend_machine import PLAN_FILES
+
 USE = """
     with stylizer() as it:
         print(settled(it) == PLAN, (it.run(frame) == 255 - frame).all())
