@@ -173,7 +173,8 @@ def _check_against_single(single: bytes, batched: bytes, manifest: Manifest, sou
     ]
     wanted, found = np.stack(run_frames(single, samples)), run_batch(batched, samples)
     # A CPU computes fp16 in fp32, and leaves out roundings between casts where they meet: not the same ones here.
-    allowed = 1 if manifest.precision == "fp16" else 0
+    # A mix of styles adds in another order.
+    allowed = 1 if manifest.precision == "fp16" or len(manifest.styles) > 1 else 0
     if wanted.shape != found.shape or (largest := np.abs(wanted.astype(np.int16) - found).max()) > allowed:
         what = found.shape if wanted.shape != found.shape else f"by up to {largest} of 255"
         raise ExportError(

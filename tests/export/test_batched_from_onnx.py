@@ -52,7 +52,8 @@ def test_a_batch_equals_its_frames_one_by_one(name):
 
 def test_every_frame_has_its_own_mix_of_six():
     single, batch = both_ways(shipped("six"), 6)
-    assert np.array_equal(single, batch)
+    difference = np.abs(single.astype(int) - batch)
+    assert difference.max() <= 1 and difference.mean() < 1e-3
     data, asked = batched_from_onnx(shipped("six"), "six"), samples(6)
     swapped = [dataclasses.replace(asked[0], style=asked[1].style), *asked[1:]]
     assert not np.array_equal(run_batch(data, swapped)[0], batch[0])

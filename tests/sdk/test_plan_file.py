@@ -7,7 +7,6 @@ import pytest
 from fake_tensorrt import make_plan, write_plan
 
 import stylesdk.backends.tensorrt as backend
-import stylesdk.gpu.device as device
 from stylesdk import Stylizer
 from stylesdk.errors import DeviceError, EngineMismatchError, MissingExtraError, ModelFileError
 from stylesdk.manifest import Engine
@@ -79,7 +78,7 @@ def test_no_driver(plan, monkeypatch):
     def no_library(name):
         raise OSError(name)
 
-    monkeypatch.setattr(device.ctypes, "CDLL", no_library)
+    monkeypatch.setattr("stylesdk.gpu.driver.ctypes.CDLL", no_library)
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
         Stylizer(plan)
 

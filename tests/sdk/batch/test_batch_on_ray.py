@@ -68,7 +68,7 @@ def run_and_kill(when: Callable[[], bool], *given: object) -> tuple[Summary, int
             time.sleep(0.001)
         killed = actors()[0]
         os.kill(killed, signal.SIGKILL)
-        return running.result(timeout=120), killed
+        return running.result(timeout=250), killed
 
 
 def test_two_workers_equal_one_process(many: Path, styled: Path, tmp_path: Path) -> None:
