@@ -102,7 +102,7 @@ def test_the_plan_is_accepted_up_to_the_missing_gpu(model, tmp_path):
 
 @pytest.mark.skipif(not cuda_usable(), reason="there is a GPU here")
 def test_tensorrt_proper_wants_a_gpu(model, tmp_path):
-    with pytest.raises(ExportError, match="on which tensorrt builds"):
+    with pytest.raises(ExportError, match="on which TensorRT builds"):
         engine_from_onnx(model, tmp_path / "invert.plan", **SMALL, flavour="tensorrt")
 
 
