@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from stylesdk.gpu import cuda_usable
 from stylesdk.gpu.nvidia_smi import query_gpu
 from stylesdk.latency import machine_card
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def gpu() -> None:
-    if reason := cuda_usable():
-        if os.environ.get("STYLESDK_REQUIRE_GPU"):
-            pytest.fail(f"STYLESDK_REQUIRE_GPU is set, but: {reason}")
-        pytest.skip(f"needs a CUDA GPU: {reason}")
 
 
 def test_nvidia_smi_answers_every_question() -> None:

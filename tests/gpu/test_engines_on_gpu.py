@@ -22,7 +22,7 @@ SIZE = (480, 640)
 
 
 @pytest.fixture(autouse=True)
-def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def plans(gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := why_not():
         if os.environ.get("STYLESDK_REQUIRE_GPU"):
             pytest.fail(f"STYLESDK_REQUIRE_GPU is set, but: {reason}")

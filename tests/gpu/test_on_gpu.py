@@ -5,26 +5,16 @@ With STYLESDK_REQUIRE_GPU set, a missing GPU fails instead of skipping, so that 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stylesdk import Stylizer
-from stylesdk.gpu import cuda_usable
 from stylesdk.live.scene import render_frame
 from stylesdk.styles import resolve
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(autouse=True)
-def gpu() -> None:
-    if reason := cuda_usable():
-        if os.environ.get("STYLESDK_REQUIRE_GPU"):
-            pytest.fail(f"STYLESDK_REQUIRE_GPU is set, but: {reason}")
-        pytest.skip(f"needs a CUDA GPU: {reason}")
 
 
 def differences(left: np.ndarray, right: np.ndarray) -> tuple[int, float]:

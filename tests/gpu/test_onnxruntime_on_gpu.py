@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,20 +14,11 @@ from stylesdk import MissingExtraError, Stylizer
 from stylesdk.backends.onnxruntime import OnnxRuntimeBackend
 from stylesdk.backends.onnxruntime_options import CUDA, VARIANTS
 from stylesdk.bench import bench_frame
-from stylesdk.gpu import cuda_usable
 from stylesdk.styles import resolve
 
 pytestmark = pytest.mark.gpu  # onnxruntime's CUDA and TensorRT providers, CUDA graphs, streams
 
 SIZES = [(480, 640), (97, 131), (480, 640), (720, 1280), (64, 64), (480, 640)]
-
-
-@pytest.fixture(autouse=True)
-def gpu() -> None:
-    if reason := cuda_usable():
-        if os.environ.get("STYLESDK_REQUIRE_GPU"):
-            pytest.fail(f"STYLESDK_REQUIRE_GPU is set, but: {reason}")
-        pytest.skip(f"needs a CUDA GPU: {reason}")
 
 
 @pytest.fixture(params=["pycuda", "no pycuda"])
