@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import stat
 import sys
 import threading
@@ -459,31 +458,9 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder == engine_cache(b"model", "1.31", (48, 64)) and folder.name.endswith("-1.31-64x48")
     others = [(b"weights", "1.31", (48, 64)), (b"model", "1.32", (48, 64)), (b"model", "1.31", (64, 48))]
     assert len({folder, *(engine_cache(*other) for other in others)}) == 4
-
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o770)
-        with pytest.raises(DeviceError, match=r"others may write(.|\n)*rm -r"):
-            engine_cache(b"model", "1.31", (48, 64))
-        parent.chmod(0o700)
-    folder.rmdir()
-    (tmp_path / "elsewhere").mkdir()
-    folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DeviceError, match="a link"):
-        engine_cache(b"model", "1.31", (48, 64))
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    folder.chmod(0o770)
     with pytest.raises(DeviceError, match="others may write"):
-        engine_cache(b"model", "1.32", (48, 64))
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(DeviceError, match=r"no folder for engines(.|\n)*XDG_CACHE_HOME"):
         engine_cache(b"model", "1.31", (48, 64))
-
-
-def test_cache_folder_of_a_user_without_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for given in ("", "relative/is/ignored"):
-        monkeypatch.setenv("XDG_CACHE_HOME", given)
-        assert engine_cache(b"model", "1.31", (1, 1)).is_relative_to(tmp_path / ".cache" / "stylesdk")
 
 
 # Runs in place

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from stylesdk.errors import DeviceError
+from stylesdk.private_folder import private_folder
 
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -74,37 +72,5 @@ def engine_cache(data: bytes, versions: str, size: tuple[int, int]) -> Path:
     Raises:
         DeviceError: the folder cannot be made, or others may write to it: an engine is code.
     """
-    root = _cache_root()
     name = f"{hashlib.sha256(data).hexdigest()[:16]}-{versions}-{size[1]}x{size[0]}"
-    folder = root / "stylesdk" / "onnxruntime-tensorrt" / name
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.mkdir(exist_ok=True, mode=0o700)
-        for checked in (folder.parent.parent, folder.parent, folder):
-            _check_private(checked)
-    except OSError as error:
-        raise DeviceError(
-            f"no folder for engines: {error}",
-            expected=f"a folder that can be made, {folder}",
-            do="set XDG_CACHE_HOME to a folder of your own",
-        ) from error
-    return folder
-
-
-def _cache_root() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return given if given.is_absolute() else Path.home() / ".cache"
-
-
-def _check_private(folder: Path) -> None:
-    if sys.platform == "win32":  # folders in LOCALAPPDATA are the user's own
-        return
-    found = folder.lstat()
-    if folder.is_symlink() or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise DeviceError(
-            f"{folder}, which is a link, or which others may write to",
-            expected="a folder of your own, of mode 0700, as an engine is code",
-            do=f"rm -r '{folder}'",
-        )
+    return private_folder("onnxruntime-tensorrt", name)

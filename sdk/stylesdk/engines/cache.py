@@ -5,63 +5,26 @@ A plan is code that runs on the GPU, and its sidecar vouches for it. So nobody e
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-import sys
 from pathlib import Path
 
 from stylesdk.backends.plan_file import read_sidecar, runtime_cache_of, sidecar_of
 from stylesdk.backends.tensorrt import TensorRTBackend
 from stylesdk.engines.key import EngineKey
-from stylesdk.errors import DeviceError, EngineMismatchError
+from stylesdk.errors import EngineMismatchError
+from stylesdk.private_folder import cache_root, private_folder
 
 ACCURACY = "accuracy_on_this_gpu"  # in a sidecar's quality: the plan has passed the gate
-_PRIVATE = 0o700
 
 
 def cache_folder() -> Path:
-    """Where plans are kept, whether it is there or not: below XDG_CACHE_HOME, ~/.cache or, on Windows, LOCALAPPDATA."""
-    named = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
-    # A relative path is to be ignored, says the XDG base directory specification.
-    return (named if named.is_absolute() else Path.home() / ".cache") / "stylesdk" / "engines"
+    """Where plans are kept, whether it is there or not."""
+    return cache_root() / "engines"
 
 
 def private_cache_folder() -> Path:
-    """``cache_folder``, made where it is missing, mode 0700.
-
-    Raises:
-        DeviceError: it cannot be made, is a symbolic link, belongs to somebody else, or others may write there.
-    """
-    folder = cache_folder()
-    try:
-        folder.parent.parent.mkdir(parents=True, exist_ok=True)
-        for each in (folder.parent, folder):
-            if not os.path.lexists(each):
-                each.mkdir(_PRIVATE, exist_ok=True)  # in one step: it is never there with other rights
-            _check_private(each)
-    except OSError as error:
-        raise DeviceError(
-            f"{error}", expected=f"a folder for TensorRT plans, {folder}", do="set XDG_CACHE_HOME to one of your own"
-        ) from error
-    return folder
-
-
-def _check_private(folder: Path) -> None:
-    found = folder.lstat()
-    problem, do = "", "set XDG_CACHE_HOME to a folder of your own"
-    if stat.S_ISLNK(found.st_mode):
-        problem, do = "a symbolic link", f"rm '{folder}', or {do}"
-    elif not stat.S_ISDIR(found.st_mode):
-        problem, do = "no folder", f"rm '{folder}', or {do}"
-    elif sys.platform != "win32" and found.st_uid != os.getuid():
-        problem = f"which belongs to user {found.st_uid}"
-    elif sys.platform != "win32" and found.st_mode & 0o022:
-        problem, do = f"which others may write to (mode {found.st_mode & 0o777:o})", f"chmod 700 '{folder}'"
-    if problem:
-        raise DeviceError(
-            f"{folder}, {problem}", expected="a folder of your own: a TensorRT plan is code that runs on the GPU", do=do
-        )
+    """``cache_folder``, made where it is missing, and nobody else's. Raises DeviceError where that cannot be."""
+    return private_folder("engines")
 
 
 def plan_path(folder: Path, model: Path, key: EngineKey) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import stylesdk.engines.cache as cache
 import stylesdk.engines.lock as lock
 from stylesdk.engines.cache import cache_folder, kept, plan_path, private_cache_folder, remove
 from stylesdk.engines.key import EngineKey
@@ -72,7 +71,7 @@ def test_a_link_to_elsewhere_is_refused(home, which, tmp_path):
 @unix
 def test_a_folder_of_somebody_else_is_refused(home, monkeypatch):
     private_cache_folder()
-    monkeypatch.setattr(cache.os, "getuid", lambda: os.stat(home).st_uid + 1)
+    monkeypatch.setattr("stylesdk.private_folder.os.getuid", lambda: os.stat(home).st_uid + 1)
     with pytest.raises(DeviceError, match=r"(?s)belongs to user.*XDG_CACHE_HOME"):
         private_cache_folder()
 
