@@ -195,6 +195,25 @@ def test_levels_of_a_backend_that_tells_nothing(frame: np.ndarray) -> None:
     assert costs_of(found).kernel is None and costs_of(found).copies is None
 
 
+class BuildingLike(FakeBackend):
+    """Draws by itself until it is waited for, then by what was built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.serving: Any = self
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.serving = GpuLike()
+        return True
+
+
+def test_what_is_being_built_is_waited_for_and_measured(frame: np.ndarray) -> None:
+    backend = BuildingLike()
+    with Stylizer(backend=backend) as stylizer:
+        found = measure_levels(stylizer, backend, frame, 5, 200)
+    assert found.median("kernel") == pytest.approx(2) and found.cuda_graph is True
+
+
 def test_levels_of_a_backend_that_tells_everything(frame: np.ndarray) -> None:
     backend = GpuLike()
     with Stylizer(backend=backend) as stylizer:

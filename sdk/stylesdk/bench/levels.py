@@ -45,6 +45,8 @@ class Copying(Protocol):
 class Building(Protocol):
     """A backend that draws by something slower while it builds what is to be measured."""
 
+    serving: Backend  # what styled the last frame
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for what is being built."""
 
@@ -100,9 +102,10 @@ def measure_levels(stylizer: Stylizer, backend: Backend, frame: Frame, frames: i
             stylizer.run(frame)
         backend.wait()
     seconds = _run_seconds(stylizer, frame, frames)
-    seconds |= {level: [ms / 1e3 for ms in values] for level, values in _in_place(backend, frame, frames) if values}
+    served = backend.serving if isinstance(backend, Building) else backend
+    seconds |= {level: [ms / 1e3 for ms in values] for level, values in _in_place(served, frame, frames) if values}
     seconds[CAMERA], counts = camera_to_sink(stylizer, frame, frames, fps)
-    found = Measured(stylizer.backend, getattr(backend, "cuda_graph", None), fps)
+    found = Measured(stylizer.backend, getattr(served, "cuda_graph", None), fps)
     found.seconds.update(seconds)
     found.delivered, found.dropped = counts.delivered, counts.dropped
     found.sustained = [flat_out(stylizer, frame, frames)]
