@@ -15,6 +15,7 @@ from stylesdk.errors import (
     ModelFileError,
     SinkError,
     SourceError,
+    SourceLostError,
     StyleError,
     StyleSDKError,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "ModelFileError",
     "SinkError",
     "SourceError",
+    "SourceLostError",
     "StyleError",
     "StyleSDKError",
     "Stylizer",

@@ -8,6 +8,7 @@ StyleSDKError
 ├── FrameError              a frame of wrong type, rank, channels or size (also a ValueError)
 ├── StyleError              a style that the model does not have, or weights that do not mix (also a ValueError)
 ├── SourceError             a camera, file or stream cannot be opened or read
+│   └── SourceLostError     one that was there, was lost, and did not come back in time
 ├── SinkError               an output cannot be opened or written
 └── ClosedError             use after close
 
@@ -62,6 +63,10 @@ class StyleError(StyleSDKError, ValueError):
 
 class SourceError(StyleSDKError):
     """A camera, file or stream that cannot be opened or read."""
+
+
+class SourceLostError(SourceError):
+    """A camera or stream that was there, was lost, and did not come back in time."""
 
 
 class SinkError(StyleSDKError):

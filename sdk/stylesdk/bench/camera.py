@@ -44,7 +44,7 @@ class PacedSource:
         frames: how many; None is endless.
     """
 
-    name = "test"
+    name = description = "test"
     kind: Kind = "test"
     paths: Sequence[Path] = ()
 

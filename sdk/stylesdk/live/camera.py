@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stylesdk.errors import SourceError
+from stylesdk.errors import SourceError, SourceLostError
 from stylesdk.frames import Frame
 from stylesdk.live.sources import Kind, SourceFrame
 
@@ -42,7 +42,7 @@ class CameraSource:
     frames: int | None = None
 
     def __init__(self, index: int, give_up: float = 30.0) -> None:
-        self.name = f"camera {index}"
+        self.name = self.description = f"camera {index}"
         self._index, self._give_up = index, give_up
         self._size = (480, 640)
         self._closed = False
@@ -68,11 +68,12 @@ class CameraSource:
                 if now - last < _LOST:
                     time.sleep(0.05)
                     continue
-                image = self._no_signal(now - last)
+                lost, image = True, self._no_signal(now - last)
             else:
-                last, self._size = now, (image.shape[0], image.shape[1])
+                lost, last, self._size = False, now, (image.shape[0], image.shape[1])
             start = now if start is None else start
-            yield SourceFrame(image, "", round((now - start) / float(_MICROSECOND)), _MICROSECOND)
+            pts = round((now - start) / float(_MICROSECOND))
+            yield SourceFrame(image, "", pts, _MICROSECOND, signal=not lost)
 
     def _pictures(self) -> Iterator[Frame | None]:
         """What the camera gives; None for nothing. Reopens a lost camera between two pictures."""
@@ -86,7 +87,7 @@ class CameraSource:
                 yield np.asarray(image, dtype=np.uint8)
                 continue
             if now - last >= self._give_up:
-                raise SourceError(
+                raise SourceLostError(
                     f"{self.name}, no picture for {now - last:.0f} s", do="check the cable, then start again"
                 )
             if now - last >= min(_LOST, self._give_up) and now >= retry:

@@ -168,6 +168,7 @@ class SceneSource:
     """The demo clip as a source: 100 frames at 25 per second."""
 
     name = "demo"
+    description = "the rendered demo clip"
     kind: Kind = "video"
     paths: Sequence[Path] = ()
     fps: Fraction | None = Fraction(FPS)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,9 +22,6 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 _log = logging.getLogger(__name__)
 _GRAMMAR = "test, test:N, test:WxH:N, demo, a camera number, an image, a folder, a glob or a video file"
-_PATTERN = re.compile(r"test(?::(\d+)x(\d+))?(?::(\d+))?")
-_PATTERN_FPS = Fraction(30)
-_MICROSECOND = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,8 @@ class SourceFrame:
         pts: presentation time in units of ``time_base`` seconds; None where the source knows no time.
         time_base: seconds per unit of ``pts`` and ``duration``.
         duration: how long the frame is shown; None where unknown.
+        captured: when the frame came in, seconds of ``time.monotonic``: what the age of a shown frame counts from.
+        signal: False for a card that says that the source is lost; it is shown as it is, not styled.
     """
 
     image: Frame
@@ -45,6 +43,8 @@ class SourceFrame:
     pts: int | None = None
     time_base: Fraction | None = None
     duration: int | None = None
+    captured: float = field(default_factory=time.monotonic)
+    signal: bool = True
 
     @property
     def seconds(self) -> float | None:
@@ -57,10 +57,13 @@ class Source(Protocol):
 
     ``kind`` decides the default output, ``paths`` are the input files, so that no output overwrites them;
     ``live`` sources run by the clock, so a slow consumer misses frames instead of falling behind.
+    ``description`` says what was really opened, such as ``camera 0: 1280x720, 30 frames/s, MJPG``.
     """
 
     @property
     def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
     @property
     def kind(self) -> Kind: ...
     @property
@@ -85,9 +88,10 @@ def open_source(text: str, *, give_up: float = 30.0) -> Source:
         SourceError: nothing there, nothing readable in it, or a camera that cannot be opened.
         MissingExtraError: a video file without PyAV.
     """
-    if pattern := _PATTERN.fullmatch(text):
-        width, height, count = (int(g) if g else None for g in pattern.groups())
-        return PatternSource(width or 640, height or 480, count)
+    if text.partition(":")[0] == "test":
+        from stylesdk.live.pattern import pattern_from_text
+
+        return pattern_from_text(text)
     if text == "demo":
         from stylesdk.live.scene import SceneSource
 
@@ -153,6 +157,7 @@ class StillsSource:
 
     def __init__(self, name: str, paths: Sequence[Path], kind: Kind) -> None:
         self.name = name
+        self.description = f"{len(paths)} images" if len(paths) > 1 else f"the image {paths[0]}"
         self.kind = kind
         self.paths = tuple(paths)
         self.frames: int | None = len(self.paths)
@@ -173,43 +178,6 @@ class StillsSource:
                 expected="a whole JPEG, PNG, WebP, TIFF or BMP file",
                 do="open it in a picture viewer; export or download it again",
             )
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-class PatternSource:
-    """Moving colour bars with a ball and a frame counter, paced at 30 fps; endless when ``count`` is None."""
-
-    name = "test"
-    kind: Kind = "test"
-    paths: Sequence[Path] = ()
-    fps: Fraction | None = _PATTERN_FPS
-    live = True
-
-    def __init__(self, width: int, height: int, count: int | None) -> None:
-        if not (16 <= width <= 8192 and 16 <= height <= 8192):
-            raise SourceError(f"test pattern of {width}x{height}", expected="16x16 to 8192x8192")
-        self.frames = count
-        hue = np.linspace(0, 180, width, endpoint=False, dtype=np.float32).astype(np.uint8)
-        value = np.linspace(255, 60, height, dtype=np.float32).astype(np.uint8)
-        bars = np.stack(np.broadcast_arrays(hue[None, :], np.uint8(200), value[:, None]), axis=-1)
-        self._bars = np.asarray(cv2.cvtColor(bars, cv2.COLOR_HSV2BGR), dtype=np.uint8)
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        start, index = time.monotonic(), 0
-        while self.frames is None or index < self.frames:
-            time.sleep(max(start + float(index / _PATTERN_FPS) - time.monotonic(), 0))
-            yield SourceFrame(self._draw(index), "", index, 1 / _PATTERN_FPS, 1)
-            index += 1
-
-    def _draw(self, index: int) -> Frame:
-        image = np.roll(self._bars, 2 * index, axis=1)
-        height, width = image.shape[:2]
-        x = round(width * (0.5 + 0.4 * np.sin(index / 20)))
-        cv2.circle(image, (x, height // 2), height // 6, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.putText(image, str(index), (8, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
-        return image
 
     def close(self) -> None:
         """Nothing is held open."""

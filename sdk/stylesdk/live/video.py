@@ -42,6 +42,7 @@ class VideoSource:
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
+        self.description = f"the video {path}"
         self.paths: Sequence[Path] = (path,)
         do = "check that a video player opens it"
         try:

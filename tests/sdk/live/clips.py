@@ -115,7 +115,7 @@ def read_clip(path: Path) -> Clip:
 class ListSource:
     """A source made of given frames."""
 
-    name = "list"
+    name = description = "list"
     paths: Sequence[Path] = ()
     fps: Fraction | None = Fraction(25)
 

@@ -1,0 +1,1 @@
+"""The browser page: a server that styles what a browser sends, or a page that does without one."""
