@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from stylesdk.errors import MissingExtraError, StyleSDKError
-from stylesdk.latency import Latency, processor, usable_cores
+from stylesdk.latency import Latency, processor, timed, usable_cores
 from stylesdk.stylizer import Stylizer
 
 app = typer.Typer(
@@ -51,17 +53,28 @@ def demo(
 
 
 @app.command()
-def styles() -> None:
+def styles(
+    measure: Annotated[bool, typer.Option("--measure", help="Also time each of them here, at 640x480.")] = False,
+) -> None:
     """List the bundled styles."""
     from stylesdk.styles import styles as bundled
 
-    table = Table("model", "styles", "precision", "size", "stride", "licence")
+    table = Table("model", "styles", "precision", "size", "stride", "licence", *(["p50 ms", "on"] if measure else []))
     for entry in bundled():
         manifest = entry.manifest
         size = f"{entry.bytes / 1e6:.2f} MB"
         names = ", ".join(manifest.styles)
-        table.add_row(entry.name, names, manifest.precision, size, str(manifest.stride), manifest.licence)
+        timing = _timing(entry.name) if measure else ()
+        table.add_row(entry.name, names, manifest.precision, size, str(manifest.stride), manifest.licence, *timing)
     console.print(table)
+
+
+def _timing(style: str) -> tuple[str, str]:
+    """Median milliseconds of ``Stylizer.run``, and the backend."""
+    frame = np.full((480, 640, 3), 127, np.uint8)
+    with Stylizer(style) as stylizer:
+        timed(lambda: stylizer.run(frame), 3)
+        return f"{median(timed(lambda: stylizer.run(frame), 15)):.1f}", stylizer.backend
 
 
 GiveUp = Annotated[float, typer.Option(min=0.0, help="Seconds after which a lost camera ends the run.")]

@@ -16,6 +16,7 @@ from tiny_models import painting_onnx
 from stylesdk.cli import parse_size
 from stylesdk.doctor import conflicts
 from stylesdk.frames import recolored
+from stylesdk.styles import styles as bundled
 
 
 def stylesdk(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -103,6 +104,15 @@ def test_bench_writes_json(tmp_path: Path) -> None:
     assert stages["total"]["count"] == 10
     assert stages["total"]["p50"] >= stages["inference"]["p50"] > 0
     assert report["machine"]["processor"]
+
+
+def test_styles_measured_here(tmp_path: Path) -> None:
+    done = stylesdk("styles", "--measure", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("│") for line in done.stdout.splitlines() if ".onnx" not in line and "Apache" in line]
+    times = [float(cell) for row in rows for cell in row if re.fullmatch(r" *\d+\.\d *", cell)]
+    assert len(times) == len(rows) == len(bundled())
+    assert min(times) > 0
 
 
 def test_styles_and_doctor(tmp_path: Path) -> None:
