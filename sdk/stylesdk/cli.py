@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -131,6 +132,8 @@ def _run(
 ) -> None:
     from stylesdk.live import Look, open_sink, open_source, run_pipeline
 
+    # Our errors say what OpenCV would, and a lost camera is tried again and again.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
     with closing(open_source(source_text, **wish)) as source, stop_on_signals() as stop:
         console.print(source.description, highlight=False, markup=False, soft_wrap=True)

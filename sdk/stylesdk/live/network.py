@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -18,9 +19,11 @@ except ImportError as error:
     raise MissingExtraError("av", "live", "network streams") from error
 
 _SECONDS = (5.0, 5.0)  # that opening, and one read, may block
-# Over UDP one lost packet smears the picture until the next whole one.
-_OPTIONS = {"fflags": "nobuffer", "rtsp_transport": "tcp"}
-_LONGEST_LOOK = "1000000"  # microseconds of a live stream that are looked at before the first frame
+# Over UDP one lost packet smears the picture until the next whole one. Not fflags=nobuffer: it throws away what the
+# first look has read, and with it the whole picture that the next ones build on; here they are decoded in no time.
+_OPTIONS = {"rtsp_transport": "tcp"}
+_FIRST_LOOK = {"analyzeduration": "1000000"}  # microseconds of a live stream
+_NO_VIDEO = re.compile(r"tty|image2.*|.*_pipe")  # text, which FFmpeg opens as terminal art, and single images
 
 
 def open_stream(url: str, give_up: float) -> WatchedSource | RemoteVideo:
@@ -50,22 +53,25 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def _why(error: Exception) -> str:
+    # Not the error's whole text: that has the password in it.
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
 class _Stream:
     """An open stream or remote file."""
 
     def __init__(self, url: str) -> None:
         self.name = _shown(url)
         http = url.lower().startswith("http")
-        options = _OPTIONS if http else {**_OPTIONS, "analyzeduration": _LONGEST_LOOK}
+        options = _OPTIONS if http else _OPTIONS | _FIRST_LOOK
         do = "check the address, the network, and that a video player opens it"
         try:
             self._container = av.open(url, options=options, timeout=_SECONDS)
         except (av.FFmpegError, OSError, ValueError) as error:
-            # Not the error's whole text: it has the password in it.
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise SourceError(f"{self.name}: {why}", expected="a video stream", do=do) from None
+            raise SourceError(f"{self.name}: {_why(error)}", expected="a video stream", do=do) from None
         streams = self._container.streams.video
-        if not streams:
+        if not streams or _NO_VIDEO.fullmatch(self._container.format.name):
             self._container.close()
             raise SourceError(f"{self.name}, without a picture track", expected="a video stream", do=do)
         self._stream = streams[0]
@@ -93,8 +99,11 @@ class _Stream:
     def __iter__(self) -> Iterator[Frame | None]:
         from stylesdk.live.video import bgr_from_video
 
-        for picture in self.pictures():
-            yield None if picture is None else bgr_from_video(picture)
+        try:
+            for picture in self.pictures():
+                yield None if picture is None else bgr_from_video(picture)
+        except (av.FFmpegError, OSError) as error:
+            raise SourceError(f"{self.name}: {_why(error)}") from None
 
     def close(self) -> None:
         self._container.close()
@@ -108,7 +117,8 @@ class RemoteVideo:
     paths: Sequence[Path] = ()
 
     def __init__(self, stream: _Stream) -> None:
-        self.name = unquote(PurePosixPath(urlsplit(stream.name).path).stem) or "video"
+        # It becomes the name of a file here.
+        self.name = re.sub(r"[^\w .-]", "_", PurePosixPath(unquote(urlsplit(stream.name).path)).stem) or "video"
         self.description, self.fps, self.frames = f"the video {stream.description}", stream.fps, stream.frames
         self._stream = stream
         self._started = self._closed = False
@@ -126,7 +136,7 @@ class RemoteVideo:
                     image = bgr_from_video(picture)
                     yield SourceFrame(image, "", picture.pts, picture.time_base, picture.duration or None)
         except (av.FFmpegError, OSError) as error:
-            got = f"{self._stream.name}: {getattr(error, 'strerror', '')}, after {count} frames"
+            got = f"{self._stream.name}: {_why(error)}, after {count} frames"
             raise SourceLostError(got, do="check the network; or download the file and style that") from None
         finally:
             self._stream.close()

@@ -24,7 +24,8 @@ _FIRST = 5.0  # seconds from there to the first frame: some streams send a whole
 _LATE = 1.5  # seconds without a frame that count as lost, or
 _LATE_FRAMES = 4  # as many frame times, if that is longer
 _CARD_EVERY = 0.25  # seconds between "no signal" cards
-_PAUSES = (0.25, 4.0)  # shortest and longest seconds between two tries to open it again
+_PAUSES = (0.25, 4.0)  # shortest and longest seconds before it is opened again; between them a twentieth of the absence
+_WELL = 5.0  # seconds of frames that end an absence: one that comes and goes is not asked four times a second
 _HANGING = 3  # readers that may hang at a time: more would only pile up
 _JOIN = 0.4  # seconds that close waits for threads that do not hang
 
@@ -58,9 +59,11 @@ class _Reader(threading.Thread):
     ) -> None:
         # A daemon: a thread that hangs in a driver must not keep the program from ending.
         super().__init__(name=f"stylesdk {name}", daemon=True)
+        self.source = name
         self.device: Device | None = None
         self.newest: tuple[Frame, float] | None = None
-        self.deadline = time.monotonic() + _OPENING
+        self.opened = time.monotonic()
+        self.deadline = self.opened + _OPENING
         self.ended = self.abandoned = False
         self.error: Exception | None = None
         self._open, self._changed, self._reject = open_device, changed, reject
@@ -83,7 +86,8 @@ class _Reader(threading.Thread):
         with self._changed:
             if self.abandoned:
                 return
-            self.device, self.deadline = device, time.monotonic() + _FIRST
+            self.device, self.opened = device, time.monotonic()
+            self.deadline = self.opened + _FIRST
             self._changed.notify_all()
         late = max(_LATE, _LATE_FRAMES / float(device.fps)) if device.fps else _LATE
         for image in device:
@@ -105,8 +109,8 @@ class _Reader(threading.Thread):
     def reason(self) -> str:
         """Why the device is lost."""
         if self.error is not None:
-            first = str(self.error).partition("\n")[0]
-            return first.removeprefix("got: ") or type(self.error).__name__
+            first = str(self.error).partition("\n")[0].removeprefix("got: ")
+            return first.removeprefix(f"{self.source}: ") or type(self.error).__name__
         return "it ended" if self.ended else "no frame came" if self.device else "it did not open"
 
 
@@ -140,6 +144,7 @@ class WatchedSource:
         self._closed = False
         self._hanging: list[_Reader] = []
         self._retry = 0.0
+        self._ill = time.monotonic()  # since when it does not give frames for longer than a moment
         self._reader = self._new_reader()
         try:
             device = self._first_device()
@@ -212,7 +217,9 @@ class WatchedSource:
                 _log.warning("%s is lost (%s), trying to open it again", self.name, reader.reason())
             with self._changed:
                 self._abandon()
-            self._retry = max(self._retry, now + _PAUSES[0])
+            if last - reader.opened >= _WELL:
+                self._ill = now
+            self._retry = now + min(max(_PAUSES[0], (now - self._ill) / 20), _PAUSES[1])
         if not (lost or failed):
             return False
         if now - last >= self._give_up:
@@ -222,8 +229,6 @@ class WatchedSource:
                 do="check the cable, the network and what sends, then start again",
             ) from reader.error
         if reader.abandoned and now >= self._retry:
-            # The longer it is away, the longer are the pauses.
-            self._retry = now + min(max(_PAUSES[0], (now - last) / 20), _PAUSES[1])
             self._reopen()
         return True
 
