@@ -10,11 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
-import cv2
 import numpy as np
 
 from stylesdk.errors import SourceError, SourceLostError, StyleSDKError
 from stylesdk.frames import Frame
+from stylesdk.live.card import no_signal_card
 from stylesdk.live.sources import Kind, SourceFrame
 
 _log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class WatchedSource:
                 lost = self._look_after(lost, now, last)
                 if not lost:
                     continue
-                image, captured = _card(self.name, now - last, self._size), now
+                image, captured = no_signal_card(self.name, now - last, self._size), now
             first = captured if first is None else first
             pts = max(round((captured - first) / float(_MICROSECOND)), pts + 1)
             yield SourceFrame(image, "", pts, _MICROSECOND, captured=captured, signal=not lost)
@@ -261,13 +261,3 @@ def _is_frame(image: object) -> TypeGuard[Frame]:
         and image.shape[2] == 3
         and image.size > 0
     )
-
-
-def _card(name: str, seconds: float, size: tuple[int, int]) -> Frame:
-    card = np.full((*size, 3), 32, np.uint8)
-    text = f"no signal from {name} for {seconds:.0f} s"
-    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    scale = min(0.9 * size[1] / width, 2.0)
-    place = (round((size[1] - scale * width) / 2), size[0] // 2)
-    cv2.putText(card, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
-    return card

@@ -14,6 +14,7 @@ import pytest
 
 from stylesdk.errors import SourceError, SourceLostError
 from stylesdk.live import watchdog
+from stylesdk.live.card import no_signal_card
 from stylesdk.live.sources import SourceFrame
 from stylesdk.live.watchdog import WatchedSource
 
@@ -300,6 +301,6 @@ def test_closed_before_it_is_iterated(fate: Fate) -> None:
 
 def test_a_card_fits_any_size() -> None:
     for size in ((1, 1), (8, 300), (480, 640), (2160, 3840)):
-        card = watchdog._card("camera 0", 12.3, size)
+        card = no_signal_card("camera 0", 12.3, size)
         assert (card.shape, card.dtype) == ((*size, 3), np.uint8)
         assert ((card[:, 0] == 32).all() and (card[:, -1] == 32).all()) or size == (1, 1)
