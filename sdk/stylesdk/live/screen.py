@@ -68,9 +68,8 @@ class _Screen:
         screens = self._mss.monitors
         number = place.get("number", 1)
         if number >= len(screens):
-            raise SourceError(
-                f"{name}, but {len(screens) - 1} screens", expected=_EXPECTED, do="choose a smaller number"
-            )
+            got = f"{name}, but the last screen is {len(screens) - 1}"
+            raise SourceError(got, expected=_EXPECTED, do="choose a smaller number")
         return {key: screens[number][key] for key in ("left", "top", "width", "height")}
 
     def _grab(self, name: str) -> Frame:

@@ -113,6 +113,8 @@ def open_source(
     """
     from stylesdk.live.camera import is_camera, open_camera
 
+    if (fps is not None and not 0.1 <= fps <= 1000) or (size is not None and min(size) < 1):
+        raise SourceError(f"size {size}, fps {fps}", expected="(height, width) of 1 or more, and 0.1 to 1000")
     camera, screen = is_camera(text), text.partition(":")[0] == "screen"
     _refuse_wish(text, size if not camera else None, fps if not (camera or screen) else None)
     if camera:
@@ -137,6 +139,7 @@ def open_source(
 
 
 def _refuse_wish(text: str, size: tuple[int, int] | None, fps: float | None) -> None:
+    """Raise SourceError for a size or rate of what has its own."""
     if size is not None or fps is not None:
         wish = f"a size of {size[1]}x{size[0]}" if size else f"{fps:g} frames/s"
         raise SourceError(

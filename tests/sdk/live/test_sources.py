@@ -157,6 +157,13 @@ def test_what_has_a_size_or_rate_of_its_own_is_not_asked_for_another(
         open_source(text, **wish)
 
 
+@pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": -5.0}, {"fps": float("nan")}, {"size": (0, 640)}])
+@pytest.mark.parametrize("text", ["0", "screen"])
+def test_impossible_wishes(text: str, wish: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match=r"expected: .* 0\.1 to 1000"):
+        open_source(text, **wish)
+
+
 def test_error_lists_the_whole_grammar() -> None:
     words = ["test:WxH:N", "demo", "0@1280x720@60", "by-id", "camera:NAME", "rtsp://", "https://", "tcp://", "udp://"]
     with pytest.raises(SourceError) as caught:
