@@ -34,7 +34,7 @@ def rectangle(path: Path) -> Path:
     bits = np.zeros((240, 320), np.uint8)
     bits[50:90, 100:160] = 1
     data = ",\n".join(f"0x{byte:02x}" for byte in np.packbits(bits, axis=1, bitorder="little").ravel())
-    path.write_text(f"#define a_width 320\n#define a_height 240\nstatic char a_bits[] = {{{data}}};\n")
+    path.write_text(f"#define a_width 320\n#define a_height 240\nstatic char a_bits[] = {{\n{data}}};\n")
     return path
 
 
