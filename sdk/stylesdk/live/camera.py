@@ -24,14 +24,14 @@ _GRAMMAR = re.compile(
     re.ASCII,
 )
 _SYSFS = Path("/sys/class/video4linux")
-# USB 2 carries 30 raw frames a second of this many pixels; of larger pictures it carries JPEGs.
-_RAW_PIXELS = 640 * 480
+# Pixels a second that USB 2 carries raw; more than these it carries as JPEGs, or at 5 frames a second.
+_RAW_PIXELS = 640 * 480 * 30
 _AGAIN = 0.02  # seconds after a read that gave nothing, so that one that fails at once does not spin
 
 
 def is_camera(text: str) -> bool:
     """Whether ``text`` names a camera: ``0``, ``0@...``, ``/dev/video0``, ``/dev/v4l/...`` or ``camera:...``."""
-    return bool(re.match(r"(\d+(@.*)?$)|camera:|/dev/(video|v4l/)", text, re.ASCII))
+    return bool(re.match(r"\d+(@[\dx@.]*)?$|camera:|/dev/(video|v4l/)", text, re.ASCII))
 
 
 def open_camera(text: str, size: tuple[int, int] | None, fps: float | None, give_up: float) -> WatchedSource:
@@ -145,12 +145,13 @@ class _Camera:
             _log.warning("%s; asked was %s", self.description, wish)
 
     def _ask(self, wish: _Wish) -> None:
+        height, width = wish.size or (480, 640)
         # The format comes first: a size that the old format cannot carry would be refused.
-        if wish.size and wish.size[0] * wish.size[1] > _RAW_PIXELS:
+        if height * width * (wish.fps or 30) > _RAW_PIXELS:
             self._camera.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         if wish.size:
-            self._camera.set(cv2.CAP_PROP_FRAME_WIDTH, wish.size[1])
-            self._camera.set(cv2.CAP_PROP_FRAME_HEIGHT, wish.size[0])
+            self._camera.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+            self._camera.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         if wish.fps:
             self._camera.set(cv2.CAP_PROP_FPS, wish.fps)
 

@@ -24,7 +24,7 @@ _FIRST = 5.0  # seconds from there to the first frame: some streams send a whole
 _LATE = 1.5  # seconds without a frame that count as lost, or
 _LATE_FRAMES = 4  # as many frame times, if that is longer
 _CARD_EVERY = 0.25  # seconds between "no signal" cards
-_PAUSES = (0.25, 4.0)  # shortest and longest seconds before it is opened again; between them a twentieth of the absence
+_PAUSES = (0.25, 4.0)  # shortest and longest seconds before it is opened again; between them a 60th of the absence
 _WELL = 5.0  # seconds of frames that end an absence: one that comes and goes is not asked four times a second
 _HANGING = 3  # readers that may hang at a time: more would only pile up
 _JOIN = 0.4  # seconds that close waits for threads that do not hang
@@ -219,7 +219,7 @@ class WatchedSource:
                 self._abandon()
             if last - reader.opened >= _WELL:
                 self._ill = now
-            self._retry = now + min(max(_PAUSES[0], (now - self._ill) / 20), _PAUSES[1])
+            self._retry = now + min(max(_PAUSES[0], (now - self._ill) / 60), _PAUSES[1])
         if not (lost or failed):
             return False
         if now - last >= self._give_up:

@@ -125,8 +125,18 @@ def test_a_size_that_needs_jpeg_asks_for_it_first(
     assert not caplog.records
 
 
-def test_a_small_size_is_left_raw(opened: Any) -> None:
-    assert opened("0@320x240").description == "camera 0: 320x240, 29.97 frames/s, YUYV"
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("0@320x240", "YUYV"),
+        ("0@640x480@30", "YUYV"),
+        ("0@60", "MJPG"),
+        ("0@800x600", "MJPG"),
+        ("0@640x360@15", "YUYV"),
+    ],
+)
+def test_jpeg_is_asked_for_where_the_cable_needs_it(opened: Any, text: str, code: str) -> None:
+    assert opened(text).description.endswith(f"29.97 frames/s, {code}")
 
 
 @pytest.mark.parametrize(("text", "asked"), [("0@1920x1080", "1920x1080"), ("0@60", "60 frames/s")])
@@ -138,7 +148,7 @@ def test_another_answer_is_a_warning(opened: Any, text: str, asked: str, caplog:
     assert next(iter(source)).image.shape[1] == (1280 if "x" in text else 640)
 
 
-@pytest.mark.parametrize("text", ["0@", "0@x", "0@0x480", "0@640x480x3", "0@-1", "camera:", "0@30@640x480", "0@0"])
+@pytest.mark.parametrize("text", ["0@", "0@x", "0@0x480", "0@640x480x3", "camera:", "0@30@640x480", "0@0"])
 def test_what_is_no_camera_gets_the_grammar(capture: type[FakeCapture], text: str) -> None:
     with pytest.raises(SourceError, match=r"(?s)got: camera .*expected: 0, 0@1280x720, .*camera:PART"):
         open_source(text)
@@ -147,7 +157,7 @@ def test_what_is_no_camera_gets_the_grammar(capture: type[FakeCapture], text: st
 
 def test_what_is_a_camera() -> None:
     assert all(map(is_camera, ["0", "12", "0@60", "/dev/video1", "/dev/v4l/by-id/usb-a-index0", "camera:C920"]))
-    assert not any(map(is_camera, ["0.png", "./0", "00a", "cameras", "/dev/sr0", "camera.mp4", "-1", "٣", ""]))
+    assert not any(map(is_camera, ["0.png", "120@2x.png", "./0", "00a", "cameras", "/dev/sr0", "-1", "٣", ""]))
 
 
 def test_camera_that_cannot_be_opened_says_what_to_check(
