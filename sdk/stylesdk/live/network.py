@@ -22,7 +22,7 @@ _SECONDS = (5.0, 5.0)  # that opening, and one read, may block
 # Over UDP one lost packet smears the picture until the next whole one. Not fflags=nobuffer: it throws away what the
 # first look has read, and with it the whole picture that the next ones build on; here they are decoded in no time.
 _OPTIONS = {"rtsp_transport": "tcp"}
-_FIRST_LOOK = {"analyzeduration": "1000000"}  # microseconds of a live stream
+_FIRST_LOOK = {"analyzeduration": "500000"}  # microseconds of a live stream
 _NO_VIDEO = re.compile(r"tty|image2.*|.*_pipe")  # text, which FFmpeg opens as terminal art, and single images
 
 
@@ -82,8 +82,11 @@ class _Stream:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = Fraction(rate) if rate else None
         context = self._stream.codec_context
-        self.size = (context.height or 480, context.width or 640)
-        facts = [f"{self.size[1]}x{self.size[0]}", f"{float(self.fps):g} frames/s" if self.fps else "", context.name]
+        # A stream that was joined before its next whole picture tells no size yet.
+        known = (context.height, context.width) if context.width else None
+        self.size = known or (480, 640)
+        size, rate_text = f"{known[1]}x{known[0]}" if known else "", f"{float(self.fps):g} frames/s" if self.fps else ""
+        facts = [size, rate_text, context.name]
         self.description = f"{self.name}: {', '.join(filter(None, facts))}"
 
     def pictures(self) -> Iterator[av.VideoFrame | None]:

@@ -20,7 +20,7 @@ from stylesdk.live.sources import Kind, SourceFrame
 _log = logging.getLogger(__name__)
 _MICROSECOND = Fraction(1, 1_000_000)
 _OPENING = 20.0  # seconds that opening may take: some camera drivers need many
-_FIRST = 5.0  # seconds from there to the first frame: some streams send a whole picture that seldom
+_FIRST = 12.0  # seconds from there to the first frame: many streams send a whole picture every ten
 _LATE = 1.5  # seconds without a frame that count as lost, or
 _LATE_FRAMES = 4  # as many frame times, if that is longer
 _CARD_EVERY = 0.25  # seconds between "no signal" cards
@@ -64,7 +64,7 @@ class _Reader(threading.Thread):
         self.newest: tuple[Frame, float] | None = None
         self.opened = time.monotonic()
         self.deadline = self.opened + _OPENING
-        self.ended = self.abandoned = False
+        self.started = self.ended = self.abandoned = False
         self.error: Exception | None = None
         self._open, self._changed, self._reject = open_device, changed, reject
 
@@ -100,9 +100,9 @@ class _Reader(threading.Thread):
             if self.abandoned:
                 return False
             if _is_frame(image):
-                self.newest, self.deadline = (image, now), now + late
+                self.newest, self.deadline, self.started = (image, now), now + late, True
                 self._changed.notify_all()
-            else:
+            elif self.started:  # what comes before the first whole picture of a stream is not damage
                 self._reject()
             return True
 
@@ -111,7 +111,7 @@ class _Reader(threading.Thread):
         if self.error is not None:
             first = str(self.error).partition("\n")[0].removeprefix("got: ")
             return first.removeprefix(f"{self.source}: ") or type(self.error).__name__
-        return "it ended" if self.ended else "no frame came" if self.device else "it did not open"
+        return "it ended" if self.ended else "no whole frame came" if self.device else "it did not open"
 
 
 class WatchedSource:
@@ -119,7 +119,8 @@ class WatchedSource:
 
     A device that ends, fails or gives no frame for 1.5 seconds (or four frame times) is lost: "no signal" cards
     with ``signal=False`` come four times a second, and it is opened again with pauses from 0.25 to 4 seconds.
-    Frames that are none (another dtype or shape, empty, undecodable) are left out and counted in ``damaged``.
+    Frames that are none (another dtype or shape, empty, undecodable) are left out, and after the first that is one
+    counted in ``damaged``.
 
     Args:
         name: what cards and messages call it.

@@ -134,6 +134,23 @@ def test_udp(opened: Callable[..., Source], children: list[subprocess.Popen[byte
     assert frames[-1].image.shape == (120, 160, 3)
 
 
+def test_stream_joined_before_its_next_whole_picture(
+    opened: Callable[..., Source], children: list[subprocess.Popen[bytes]]
+) -> None:
+    """One every six seconds: what cannot be decoded until then is no damage, and no reason to begin again."""
+    port = free_port()
+    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "150", "-f", "mpegts")
+    children.append(ffmpeg(*codec, f"udp://127.0.0.1:{port}?pkt_size=1316"))
+    opened(f"udp://127.0.0.1:{port}").close()
+    source = opened(f"udp://127.0.0.1:{port}")
+    assert source.description.endswith("25 frames/s, h264")
+    frames = signals(source, True, 5)
+    assert all(frame.signal for frame in frames)
+    assert frames[0].image.shape == (120, 160, 3)
+    assert isinstance(source, watchdog.WatchedSource)
+    assert source.damaged == 0
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "rtsp", "http"])
 def test_nobody_there_is_an_error_without_the_password(scheme: str) -> None:
     port = free_port()
