@@ -1,4 +1,8 @@
-"""The command line. Every command imports what it needs when it runs, and names the extra it lacks."""
+"""The command line. Every command imports what it needs when it runs, and names the extra it lacks.
+
+Exit codes: 0 done; 1 an error, said in three lines; 2 wrong usage; 3 a camera, stream or screen was lost and did not
+come back within ``--give-up`` seconds, what was recorded until then is whole; 130 interrupted by Ctrl-C or SIGTERM.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
+import cv2
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from stylesdk.errors import MissingExtraError, StyleSDKError
+from stylesdk.errors import MissingExtraError, SourceLostError, StyleSDKError
 from stylesdk.latency import Latency, processor, timed, usable_cores
 from stylesdk.stylizer import Stylizer
 
@@ -77,12 +82,18 @@ def _timing(style: str) -> tuple[str, str]:
         return f"{median(timed(lambda: stylizer.run(frame), 15)):.1f}", stylizer.backend
 
 
-GiveUp = Annotated[float, typer.Option(min=0.0, help="Seconds after which a lost camera ends the run.")]
+_SOURCE = (
+    "Image, folder, glob, video; camera: 0, 0@1280x720, 0@1280x720@60, /dev/v4l/by-id/..., camera:PART-OF-ITS-NAME; "
+    "stream: rtsp:// http:// https:// tcp:// udp://; screen, screen:N, screen:X,Y,WxH; demo, test."
+)
+GiveUp = Annotated[float, typer.Option(min=0.0, help="Seconds after which a lost source ends the run with code 3.")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size that the camera is asked for: 1280x720.")]
+Fps = Annotated[float | None, typer.Option(min=0.1, max=1000.0, help="Frames a second of the camera or screen.")]
 
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="Image, folder, glob, video, camera index, demo or test.")],
+    source: Annotated[str, typer.Argument(help=_SOURCE)],
     style: Style = "starry_night",
     output: Output = None,
     strength: Strength = 1.0,
@@ -91,42 +102,54 @@ def run(
     device: Device = "auto",
     runtime: Runtime = None,
     threads: Threads = None,
+    size: Size = None,
+    fps: Fps = None,
     give_up: GiveUp = 30.0,
 ) -> None:
     """Style SOURCE and write, show or discard the result."""
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
+    wish = {"size": parse_size(size) if size else None, "fps": fps, "give_up": give_up}
     with _opened(style, device, runtime, threads) as stylizer:
-        _run(source, give_up, stylizer, output, look)
+        _run(source, wish, stylizer, output, look)
 
 
 @app.command()
 def webcam(
     style: Style = "starry_night",
-    camera: Annotated[int, typer.Option(help="Camera index.")] = 0,
+    camera: Annotated[str, typer.Option(help="Number, path in /dev/v4l/by-id, or a part of its name.")] = "0",
     strength: Strength = 1.0,
     keep_color: KeepColor = False,
     smoothing: Smoothing = 0.0,
     device: Device = "auto",
     runtime: Runtime = None,
     threads: Threads = None,
+    size: Size = None,
+    fps: Fps = None,
     give_up: GiveUp = 30.0,
 ) -> None:
     """Style the camera in a window. Keys: 1-9 style, c the photo's colours, m smoothing, q quits."""
+    from stylesdk.live.camera import is_camera
+
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
+    wish = {"size": parse_size(size) if size else None, "fps": fps, "give_up": give_up}
     with _opened(style, device, runtime, threads) as stylizer:
-        _run(str(camera), give_up, stylizer, "window", look)
+        _run(camera if is_camera(camera) else f"camera:{camera}", wish, stylizer, "window", look)
 
 
 def _opened(style: str, device: str, runtime: str | None, threads: int | None) -> Stylizer:
     return Stylizer(style, device=device, runtime=runtime, threads=threads)
 
 
-def _run(source_text: str, give_up: float, stylizer: Stylizer, output: str | None, options: dict[str, Any]) -> None:
+def _run(
+    source_text: str, wish: dict[str, Any], stylizer: Stylizer, output: str | None, options: dict[str, Any]
+) -> None:
     from stylesdk.live import Look, open_sink, open_source, run_pipeline
 
+    # Our errors say what OpenCV would, and a lost camera is tried again and again.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
-    source = open_source(source_text, give_up=give_up)
-    with stop_on_signals() as stop:
+    with closing(open_source(source_text, **wish)) as source, stop_on_signals() as stop:
+        console.print(source.description, highlight=False, markup=False, soft_wrap=True)
         sink = open_sink(output, source, look)
         counts = run_pipeline(source, stylizer, sink, look=look, stop=stop)
         interrupted = stop.is_set()
@@ -216,7 +239,7 @@ _add_outside_command("export", "styleexport.cli", "export", "Export a training r
 
 
 def main() -> None:
-    """Entry point: errors of ours as three lines, no traceback; exit 1, usage 2, interrupted 130."""
+    """Entry point: errors of ours as three lines, no traceback; exit codes as this module's docstring says."""
     try:
         result = app(standalone_mode=False)
         code = result if isinstance(result, int) else 0
@@ -241,7 +264,7 @@ def _explain(error: Exception) -> int:
     if not ours:
         raise error
     Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
-    return 1
+    return 3 if isinstance(error, SourceLostError) else 1
 
 
 if __name__ == "__main__":

@@ -1,116 +1,176 @@
-"""A camera that may be unplugged: watched, reopened, and given up only after a while."""
+"""Cameras: found by number, path or name, and asked for a size, a rate and the format that can carry them."""
 
 from __future__ import annotations
 
 import logging
+import re
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-from stylesdk.errors import SourceError, SourceLostError
+from stylesdk.errors import SourceError
 from stylesdk.frames import Frame
-from stylesdk.live.sources import Kind, SourceFrame
+from stylesdk.live.watchdog import WatchedSource
 
 _log = logging.getLogger(__name__)
-_MICROSECOND = Fraction(1, 1_000_000)
-_LOST = 2.0  # seconds without a picture
-_CARD_EVERY = 0.5  # seconds between "no signal" cards
-_LONGEST_WAIT = 8.0  # seconds between two tries to reopen
+_GRAMMAR = re.compile(
+    r"(?P<which>\d+|camera:[^@]+|/dev/(?:video|v4l/)[^@]+)"
+    r"(?:@(?P<width>[1-9]\d*)x(?P<height>[1-9]\d*))?(?:@(?P<fps>[1-9]\d*(?:\.\d+)?))?",
+    re.ASCII,
+)
+_SYSFS = Path("/sys/class/video4linux")
+# Pixels a second that USB 2 carries raw; more than these it carries as JPEGs, or at 5 frames a second.
+_RAW_PIXELS = 640 * 480 * 30
+_AGAIN = 0.02  # seconds after a read that gave nothing, so that one that fails at once does not spin
 
 
-class CameraSource:
-    """A camera by its OpenCV index; times are microseconds since the first frame.
+def is_camera(text: str) -> bool:
+    """Whether ``text`` names a camera: ``0``, ``0@...``, ``/dev/video0``, ``/dev/v4l/...`` or ``camera:...``."""
+    return bool(re.match(r"\d+(@[\dx@.]*)?$|camera:|/dev/(video|v4l/)", text, re.ASCII))
 
-    Without a picture for two seconds it counts as lost: a "no signal" card is shown, and the camera is
-    reopened with growing pauses.
 
-    Args:
-        index: number of the camera, 0 is the first.
-        give_up: seconds after which a lost camera ends the run.
+def open_camera(text: str, size: tuple[int, int] | None, fps: float | None, give_up: float) -> WatchedSource:
+    """The camera that ``text`` names, watched: ``WHICH``, ``WHICH@WxH``, ``WHICH@FPS`` or ``WHICH@WxH@FPS``.
+
+    WHICH is a number, on every system. On Linux it may be a path such as ``/dev/v4l/by-id/usb-...-index0``, or
+    ``camera:PART`` with a part of the name that the system gives it; both find a camera again that comes back
+    under another number. OpenCV tells no names on Windows and macOS. ``size`` (height, width) and ``fps`` are for
+    a text without them. A camera that gives something else is used as it is, with a warning.
 
     Raises:
-        SourceError: it cannot be opened at first, or stays lost for ``give_up`` seconds.
+        SourceError: no such camera, or one that cannot be opened.
     """
+    found = _GRAMMAR.fullmatch(text)
+    if found is None:
+        raise SourceError(
+            f"camera {text!r}",
+            expected="0, 0@1280x720, 0@60, 0@1280x720@60; for 0 also /dev/v4l/by-id/... or camera:PART-OF-ITS-NAME",
+            do="write ./NAME for a file",
+        )
+    which = found["which"]
+    if found["width"]:
+        size = int(found["height"]), int(found["width"])
+    wish = _Wish(size, float(found["fps"]) if found["fps"] else fps)
+    name = f"camera {which.removeprefix('camera:')}"
+    return WatchedSource(name, "camera", lambda: _Camera(name, _index_from(which), wish), give_up)
 
-    kind: Kind = "camera"
-    paths: Sequence[Path] = ()
-    live = True
-    frames: int | None = None
 
-    def __init__(self, index: int, give_up: float = 30.0) -> None:
-        self.name = self.description = f"camera {index}"
-        self._index, self._give_up = index, give_up
-        self._size = (480, 640)
-        self._closed = False
+@dataclass(frozen=True)
+class _Wish:
+    """What a camera is asked for: (height, width) and frames a second, None for what it likes."""
+
+    size: tuple[int, int] | None
+    fps: float | None
+
+    def __str__(self) -> str:
+        size = f"{self.size[1]}x{self.size[0]}" if self.size else ""
+        return ", ".join(filter(None, [size, f"{self.fps:g} frames/s" if self.fps else ""]))
+
+
+def _index_from(which: str) -> int:
+    """OpenCV's number of a camera. Asked at every opening, as a camera that comes back may have another."""
+    if which.isdigit():
+        return int(which)
+    if not sys.platform.startswith("linux"):
+        raise SourceError(
+            f"camera {which!r}", expected="a number: names and paths are known on Linux only", do="try 0, 1, 2"
+        )
+    return _index_of_name(which.removeprefix("camera:")) if which.startswith("camera:") else _index_of_path(Path(which))
+
+
+def _index_of_path(path: Path) -> int:
+    number = re.fullmatch(r"video(\d+)", path.resolve().name)
+    if number is None or not path.exists():
+        there = sorted(str(p) for p in path.parent.glob("*")) if path.parent.name.startswith("by-") else []
+        raise SourceError(f"{path}, no such camera", expected=_one_of(there), do="check the cable and the path")
+    return int(number[1])
+
+
+def _index_of_name(part: str) -> int:
+    names = _names()
+    found = [index for index, name in sorted(names.items()) if part.lower() in name.lower()]
+    if len(found) != 1:
+        raise SourceError(
+            f"camera:{part}, which {len(found)} cameras have in their name",
+            expected=_one_of([f"{name} (camera {index})" for index, name in sorted(names.items())]),
+            do="check the cable; name more of it, or use its number, or its path in /dev/v4l/by-id",
+        )
+    return found[0]
+
+
+def _names() -> dict[int, str]:
+    """Names of the cameras by number. A camera's later nodes carry metadata, not pictures, so only index 0 counts."""
+    names = {}
+    for node in _SYSFS.glob("video*"):
+        try:
+            if (node / "index").read_text().strip() == "0":
+                names[int(node.name.removeprefix("video"))] = (node / "name").read_text().strip()
+        except (OSError, ValueError):
+            continue  # unplugged while we looked
+    return names
+
+
+def _one_of(cameras: list[str]) -> str:
+    return "one of " + ", ".join(cameras) if cameras else "a camera; there is none"
+
+
+class _Camera:
+    """An open camera."""
+
+    def __init__(self, name: str, index: int, wish: _Wish) -> None:
         self._camera = cv2.VideoCapture(index)
         if not self._camera.isOpened():
             self._camera.release()
             raise SourceError(
-                f"{self.name}, which cannot be opened",
+                f"{name}, which cannot be opened",
                 expected="a connected camera that no other program holds",
                 do="check the cable and the number (0 is the first camera), close other video programs, "
                 "allow camera access in the system settings (Linux: be in the group that owns /dev/video*), "
                 "or try the source 'test'",
             )
-        self._prepare()
-        fps = self._camera.get(cv2.CAP_PROP_FPS)
-        self.fps = Fraction(fps).limit_denominator(1001) if 1 <= fps <= 1000 else None
+        self._ask(wish)
+        height, width = self._number(cv2.CAP_PROP_FRAME_HEIGHT), self._number(cv2.CAP_PROP_FRAME_WIDTH)
+        rate = self._number(cv2.CAP_PROP_FPS)
+        self.size = (int(height), int(width)) if height >= 1 and width >= 1 else wish.size or (480, 640)
+        self.fps = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else None
+        facts = [f"{self.size[1]}x{self.size[0]}", f"{float(self.fps):g} frames/s" if self.fps else "", self._format()]
+        self.description = f"{name}: {', '.join(filter(None, facts))}"
+        other_rate = wish.fps and self.fps and abs(float(self.fps) - wish.fps) > 0.01 * wish.fps
+        if (wish.size and self.size != wish.size) or other_rate:
+            _log.warning("%s; asked was %s", self.description, wish)
 
-    def __iter__(self) -> Iterator[SourceFrame]:
-        start, last = None, time.monotonic()
-        for image in self._pictures():
-            now = time.monotonic()
-            if image is None:
-                if now - last < _LOST:
-                    time.sleep(0.05)
-                    continue
-                lost, image = True, self._no_signal(now - last)
-            else:
-                lost, last, self._size = False, now, (image.shape[0], image.shape[1])
-            start = now if start is None else start
-            pts = round((now - start) / float(_MICROSECOND))
-            yield SourceFrame(image, "", pts, _MICROSECOND, signal=not lost)
+    def _ask(self, wish: _Wish) -> None:
+        height, width = wish.size or (480, 640)
+        # The format comes first: a size that the old format cannot carry would be refused.
+        if height * width * (wish.fps or 30) > _RAW_PIXELS:
+            self._camera.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+        if wish.size:
+            self._camera.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+            self._camera.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+        if wish.fps:
+            self._camera.set(cv2.CAP_PROP_FPS, wish.fps)
 
-    def _pictures(self) -> Iterator[Frame | None]:
-        """What the camera gives; None for nothing. Reopens a lost camera between two pictures."""
-        last = retry = time.monotonic()
-        wait = 0.5
-        while not self._closed:
-            found, image = self._camera.read() if self._camera.isOpened() else (False, None)
-            now = time.monotonic()
-            if found and image is not None:
-                last, wait = now, 0.5
-                yield np.asarray(image, dtype=np.uint8)
-                continue
-            if now - last >= self._give_up:
-                raise SourceLostError(
-                    f"{self.name}, no picture for {now - last:.0f} s", do="check the cable, then start again"
-                )
-            if now - last >= min(_LOST, self._give_up) and now >= retry:
-                _log.warning("%s is lost, trying to reopen it", self.name)
-                self._camera.release()
-                self._camera = cv2.VideoCapture(self._index)
-                self._prepare()
-                retry, wait = now + wait, min(2 * wait, _LONGEST_WAIT)
-            yield None
+    def _number(self, key: int) -> float:
+        value = self._camera.get(key)
+        return value if 0 < value < 1e6 else 0.0  # drivers answer 0, -1 or NaN to what they do not know
 
-    def _prepare(self) -> None:
-        # One frame in the driver's queue: an older one would only be late.
-        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    def _format(self) -> str:
+        code = self._camera.get(cv2.CAP_PROP_FOURCC)
+        letters = int(code).to_bytes(4, "little") if 0 < code < 2**32 else b""
+        return letters.decode("ascii").strip() if re.fullmatch(rb"[\w ]+", letters) else ""
 
-    def _no_signal(self, seconds: float) -> Frame:
-        time.sleep(_CARD_EVERY)
-        card = np.full((*self._size, 3), 32, np.uint8)
-        place, scale = (16, self._size[0] // 2), max(self._size[1] / 640, 0.3)
-        text = f"no signal from {self.name} for {seconds:.0f} s"
-        cv2.putText(card, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (255, 255, 255), 1, cv2.LINE_AA)
-        return card
+    def __iter__(self) -> Iterator[Frame | None]:
+        # Read without a pause, so that no older frame waits in the driver's queue.
+        while True:
+            found, image = self._camera.read()
+            if not found:
+                time.sleep(_AGAIN)
+            yield image if found else None  # type: ignore[misc] # of any dtype: the watchdog looks
 
     def close(self) -> None:
-        """Release the camera."""
-        self._closed = True
         self._camera.release()

@@ -1,4 +1,4 @@
-"""Where frames come from: one grammar for test pattern, demo clip, camera, images and video files."""
+"""Where frames come from: one grammar for test pattern, demo clip, cameras, streams, screen, images and videos."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ import numpy as np
 from stylesdk.errors import SourceError
 from stylesdk.frames import Frame
 
-Kind = Literal["image", "images", "video", "camera", "test"]
+Kind = Literal["image", "images", "video", "camera", "stream", "screen", "test"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _log = logging.getLogger(__name__)
-_GRAMMAR = "test, test:N, test:WxH:N, demo, a camera number, an image, a folder, a glob or a video file"
+_SCHEMES = ("rtsp://", "http://", "https://", "tcp://", "udp://")
+_GRAMMAR = (
+    "test, test:N, test:WxH:N, demo, a camera (0, 0@1280x720, 0@1280x720@60, /dev/v4l/by-id/..., camera:NAME), "
+    "a stream (rtsp:// http:// https:// tcp:// udp://), screen, screen:N, screen:X,Y,WxH, "
+    "an image, a folder, a glob or a video file"
+)
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,46 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(text: str, *, give_up: float = 30.0) -> Source:
-    """Open what ``text`` names. A camera that is lost is tried again for ``give_up`` seconds.
+def open_source(
+    text: str, *, size: tuple[int, int] | None = None, fps: float | None = None, give_up: float = 30.0
+) -> Source:
+    """Open what ``text`` names. Words and addresses win over files: write ``./test`` for a file.
 
-    ``test``, ``test:N``, ``test:640x480:N`` (moving pattern), ``demo`` (our own rendered clip), an integer
-    (camera), an image, a folder of images, a glob, a video file. Words win over files: write ``./test``.
+    ==================================================  ==========================================================
+    ``test``, ``test:N``, ``test:640x480:N``            a moving pattern, N frames of it
+    ``demo``                                            our own rendered clip
+    ``0``, ``0@1280x720``, ``0@60``, ``0@1280x720@60``  a camera, asked for this size and rate
+    ``/dev/v4l/by-id/...``, ``camera:PART``             on Linux: a camera by its path, by a part of its name;
+                                                        ``@`` as above
+    ``rtsp:// http:// https:// tcp:// udp://``          a network stream; a file behind http is read to its end
+    ``screen``, ``screen:N``, ``screen:X,Y,WxH``        the screen, the Nth (0: all as one), a part
+    a path                                              an image, a folder of images, a glob, a video file
+    ==================================================  ==========================================================
+
+    Cameras, streams and the screen are live: the newest frame wins, and one that is lost is opened again.
+
+    Args:
+        text: see above.
+        size: (height, width) in pixels that a camera is asked for, unless ``text`` says it.
+        fps: frames a second that a camera or the screen is asked for, unless ``text`` says it.
+        give_up: seconds after which a lost source raises SourceLostError.
 
     Raises:
-        SourceError: nothing there, nothing readable in it, or a camera that cannot be opened.
-        MissingExtraError: a video file without PyAV.
+        SourceError: nothing there, nothing readable in it, or a size or rate for what has its own.
+        MissingExtraError: a video file or stream without PyAV, the screen without mss.
     """
+    from stylesdk.live.camera import is_camera, open_camera
+
+    if (fps is not None and not 0.1 <= fps <= 1000) or (size is not None and min(size) < 1):
+        raise SourceError(f"size {size}, fps {fps}", expected="(height, width) of 1 or more, and 0.1 to 1000")
+    camera, screen = is_camera(text), text.partition(":")[0] == "screen"
+    _refuse_wish(text, size if not camera else None, fps if not (camera or screen) else None)
+    if camera:
+        return open_camera(text, size, fps, give_up)
+    if screen:
+        from stylesdk.live.screen import open_screen
+
+        return open_screen(text, fps, give_up)
     if text.partition(":")[0] == "test":
         from stylesdk.live.pattern import pattern_from_text
 
@@ -96,11 +131,20 @@ def open_source(text: str, *, give_up: float = 30.0) -> Source:
         from stylesdk.live.scene import SceneSource
 
         return SceneSource()
-    if text.isascii() and text.isdigit():
-        from stylesdk.live.camera import CameraSource
+    if text.lower().startswith(_SCHEMES):
+        from stylesdk.live.network import open_stream
 
-        return CameraSource(int(text), give_up)
+        return open_stream(text, give_up)
     return _open_path(text)
+
+
+def _refuse_wish(text: str, size: tuple[int, int] | None, fps: float | None) -> None:
+    """Raise SourceError for a size or rate of what has its own."""
+    if size is not None or fps is not None:
+        wish = f"a size of {size[1]}x{size[0]}" if size else f"{fps:g} frames/s"
+        raise SourceError(
+            f"{wish} for {text!r}", expected="a camera, or for the rate the screen", do="leave size and rate away"
+        )
 
 
 def _open_path(text: str) -> Source:

@@ -7,6 +7,7 @@ import time
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,9 +16,8 @@ from clips import make_clip
 
 from stylesdk.errors import SourceError
 from stylesdk.live import open_source
-from stylesdk.live.camera import CameraSource
 from stylesdk.live.hud import draw_hud
-from stylesdk.live.sources import Source, SourceFrame, StillsSource
+from stylesdk.live.sources import StillsSource
 
 
 def write(path: Path, image: object) -> Path:
@@ -140,73 +140,35 @@ def test_video_knows_rate_and_length(tmp_path: Path) -> None:
     source.close()
 
 
-class FakeCamera:
-    """Three pictures, then silence."""
-
-    opened = True
-
-    def __init__(self, index: int) -> None:
-        self.left, self.released = 3, 0
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return self.opened
-
-    def set(self, key: int, value: float) -> bool:
-        return True
-
-    def get(self, key: int) -> float:
-        return 29.97
-
-    def read(self) -> tuple[bool, object]:
-        self.left -= 1
-        return self.left >= 0, np.zeros((4, 6, 3), np.uint8) if self.left >= 0 else None
-
-    def release(self) -> None:
-        self.released += 1
+@pytest.mark.parametrize(
+    ("text", "wish", "message"),
+    [
+        ("test", {"size": (720, 1280)}, "a size of 1280x720 for 'test'"),
+        ("demo", {"fps": 5.0}, "5 frames/s for 'demo'"),
+        ("a.mp4", {"fps": 25.0}, "25 frames/s for 'a.mp4'"),
+        ("tcp://127.0.0.1:9", {"size": (4, 6)}, "a size of 6x4"),
+        ("screen", {"size": (4, 6)}, "a size of 6x4 for 'screen'"),
+    ],
+)
+def test_what_has_a_size_or_rate_of_its_own_is_not_asked_for_another(
+    text: str, wish: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SourceError, match=rf"(?s)got: {message}.*expected: a camera.*do this: leave"):
+        open_source(text, **wish)
 
 
-def test_camera_knows_its_rate_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    source: Source = open_source("0")
-    assert isinstance(source, CameraSource)
-    assert (source.live, source.kind, source.name) == (True, "camera", "camera 0")
-    assert source.fps is not None
-    assert float(source.fps) == pytest.approx(29.97, abs=1e-3)
-    frames = iter(source)
-    first, second = next(frames), next(frames)
-    assert first.pts == 0
-    assert second.pts is not None
-    assert 0 <= second.pts < 1_000_000
+@pytest.mark.parametrize("wish", [{"fps": 0.0}, {"fps": -5.0}, {"fps": float("nan")}, {"size": (0, 640)}])
+@pytest.mark.parametrize("text", ["0", "screen"])
+def test_impossible_wishes(text: str, wish: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match=r"expected: .* 0\.1 to 1000"):
+        open_source(text, **wish)
 
 
-def test_lost_camera_shows_a_card_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three pictures, nothing, a card of the same size, then three pictures of the reopened camera."""
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    monkeypatch.setattr("stylesdk.live.camera._LOST", 0.1)
-    monkeypatch.setattr("stylesdk.live.camera._CARD_EVERY", 0.01)
-    frames = iter(open_source("0"))
-    seen: list[SourceFrame] = []
-    while sum(not frame.image.any() for frame in seen) < 6:  # the fake's pictures are black
-        seen.append(next(frames))
-    cards = [frame.image for frame in seen if frame.image.any()]
-    assert all(card.shape == (4, 6, 3) for card in cards)
-    times = [frame.pts or 0 for frame in seen]
-    assert times == sorted(times)
-
-
-def test_camera_that_stays_lost_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    source = open_source("0", give_up=0.2)
-    monkeypatch.setattr(FakeCamera, "read", lambda self: (False, None))
-    with pytest.raises(SourceError, match="no picture for"):
-        list(source)
-
-
-def test_camera_that_cannot_be_opened_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeCamera, "opened", False)
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    with pytest.raises(SourceError, match=r"(?s)camera 3.*check the cable.*close other video programs"):
-        open_source("3")
+def test_error_lists_the_whole_grammar() -> None:
+    words = ["test:WxH:N", "demo", "0@1280x720@60", "by-id", "camera:NAME", "rtsp://", "https://", "tcp://", "udp://"]
+    with pytest.raises(SourceError) as caught:
+        open_source("gopher://nowhere")
+    assert all(word in str(caught.value) for word in [*words, "screen:X,Y,WxH", "an image", "a folder", "a glob"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 300), (48, 64), (480, 640), (2160, 3840)])
