@@ -16,8 +16,10 @@ from clips import RATE, TONE, Clip, make_clip, picture, read_clip
 from stylesdk import Stylizer
 from stylesdk.errors import SinkError, SourceError
 from stylesdk.live import open_sink, open_source, run_pipeline
+from stylesdk.live.encoder import Encoder
 from stylesdk.live.sources import SourceFrame
-from stylesdk.live.video import VideoSink, VideoSource
+from stylesdk.live.video import VideoSource
+from stylesdk.live.video_sink import VideoSink
 
 
 def styled(clip: Path, output: Path, stylizer: Stylizer) -> tuple[Clip, Clip]:
@@ -198,7 +200,7 @@ def test_sound_without_picture_is_not_a_video(tmp_path: Path) -> None:
 
 
 def test_missing_encoder_is_known_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylesdk.live.video._VP9", ("no-such-encoder", {}))
+    monkeypatch.setattr("stylesdk.live.video_sink.VP9", Encoder("no-such-encoder"))
     with pytest.raises(SinkError, match="an FFmpeg with no-such-encoder"):
         VideoSink(tmp_path / "a.webm", None, Fraction(25))
     assert list(tmp_path.iterdir()) == []
@@ -211,7 +213,7 @@ from pathlib import Path
 import numpy as np
 from stylesdk.errors import SinkError
 from stylesdk.live.sources import SourceFrame
-from stylesdk.live.video import VideoSink
+from stylesdk.live.video_sink import VideoSink
 resource.setrlimit(resource.RLIMIT_FSIZE, (MAXIMUM, MAXIMUM))
 sink = VideoSink(Path(sys.argv[1]), None, Fraction(25))
 rng = np.random.default_rng(0)
