@@ -15,6 +15,7 @@ from stylesdk.errors import MissingExtraError, SinkError
 
 try:
     import av
+    from av.codec.codec import UnknownCodecError
 except ImportError as error:
     raise MissingExtraError("av", "live", "video files") from error
 
@@ -112,7 +113,7 @@ def _try_to_encode(encoder: Encoder) -> str | None:
             picture.pts, picture.time_base = index, Fraction(1, 25)
             packets += context.encode(picture)
         packets += context.encode(None)
-    except ValueError:
+    except UnknownCodecError:
         return "this FFmpeg does not have it"
     except (av.FFmpegError, OSError) as error:
         return str(error)

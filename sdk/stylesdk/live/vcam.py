@@ -84,7 +84,7 @@ class VirtualCameraSink:
         try:
             return pyvirtualcam.Camera(width, height, self._fps, fmt=pyvirtualcam.PixelFormat.BGR, device=self._device)
         except RuntimeError as error:
-            busy = any(word in str(error).lower() for word in ("busy", "already", "in use"))
+            busy = any(word in str(error).lower() for word in ("busy", "already", "in use", "could not be started"))
             do = "close the program that writes to it, or name another device: vcam:DEVICE"
             raise SinkError(
                 f"no virtual camera of {width}x{height}: {error}",

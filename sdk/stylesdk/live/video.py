@@ -15,13 +15,15 @@ from stylesdk.live.sources import Kind, SourceFrame
 
 try:
     import av
-    from av.video.reformatter import Colorspace
+    from av.video.reformatter import ColorRange, Colorspace
 except ImportError as error:
     raise MissingExtraError("av", "live", "video files") from error
 
 _log = logging.getLogger(__name__)
 _NO_VIDEO = {"tty", "image2"}  # FFmpeg opens any text as terminal art
 _UNSPECIFIED = 2
+# libswscale's flags bilinear, accurate_rnd, full_chroma_int: without the latter two pictures darken by two levels.
+EXACT = 0x2 | 0x40000 | 0x2000
 _HDR = {16: "PQ", 18: "HLG"}  # ITU-T H.273 codes of transfer functions
 
 
@@ -46,8 +48,6 @@ class VideoSource:
             raise SourceError(f"{path}, without a picture track", expected="a video or image file", do=do)
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
-        pixel = self._stream.sample_aspect_ratio or Fraction(1)
-        self._pixel = pixel if Fraction(1, 4) <= pixel <= 4 else Fraction(1)  # broken files say anything
         if hdr := _HDR.get(self._stream.codec_context.color_trc):
             _log.warning("%s is HDR (%s) and is styled as if it were not: its colours come out flat", path, hdr)
         rate = self._stream.average_rate
@@ -66,7 +66,7 @@ class VideoSource:
                 for frame in decoded:
                     count += 1
                     duration = frame.duration or None
-                    yield SourceFrame(bgr_from_video(frame, self._pixel), "", frame.pts, frame.time_base, duration)
+                    yield SourceFrame(bgr_from_video(frame), "", frame.pts, frame.time_base, duration)
         except av.FFmpegError as error:
             raise SourceError(f"{self.name}: {error}, after {count} frames", do="check the file") from error
         if damaged:
@@ -79,18 +79,30 @@ class VideoSource:
         self._container.close()
 
 
-def bgr_from_video(frame: av.VideoFrame, pixel: Fraction = Fraction(1)) -> Frame:
-    """BGR uint8 (H, W, 3), upright, with square pixels, by the frame's own colour matrix; HD without one is BT.709.
-
-    Args:
-        frame: of any pixel format.
-        pixel: width of one pixel of ``frame`` divided by its height.
-    """
+def bgr_from_video(frame: av.VideoFrame) -> Frame:
+    """BGR uint8 (H, W, 3), upright, by the frame's own colour matrix and range; HD without a matrix is BT.709."""
     guess = frame.colorspace == _UNSPECIFIED and (frame.width >= 1280 or frame.height >= 720)
+    # Everything is said: what is left out, releases of PyAV understand differently.
     image = frame.to_ndarray(
         format="bgr24",
-        src_colorspace=Colorspace.ITU709 if guess else None,
-        width=round(frame.width * pixel),
+        src_colorspace=Colorspace.ITU709 if guess else frame.colorspace,
+        dst_colorspace=Colorspace.DEFAULT,
+        src_color_range=frame.color_range,
+        dst_color_range=ColorRange.JPEG,
+        interpolation=EXACT,
     )
     turns = round(frame.rotation / 90) % 4  # counter-clockwise
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else np.asarray(image, dtype=np.uint8)
+
+
+def pixel_shape(path: Path) -> Fraction:
+    """Width divided by height of a pixel of the upright frames of ``path``: not 1 for DVDs and old camcorders."""
+    try:
+        with av.open(str(path)) as file:
+            frame = next(file.decode(video=0))
+            shape = Fraction(file.streams.video[0].sample_aspect_ratio or 1)
+    except (av.FFmpegError, OSError, IndexError, StopIteration):
+        return Fraction(1)
+    if not Fraction(1, 4) <= shape <= 4:  # broken files say anything
+        return Fraction(1)
+    return 1 / shape if round(frame.rotation / 90) % 2 else shape

@@ -21,12 +21,13 @@ try:
 
     from stylesdk.live.audio import Sound
     from stylesdk.live.encoder import ENCODER_VARIABLE, VP9, Encoder, choose_encoder
+    from stylesdk.live.salvage import container_options, salvage
+    from stylesdk.live.video import EXACT, pixel_shape
 except ImportError as error:
     raise MissingExtraError("av", "live", "video files") from error
 
 _log = logging.getLogger(__name__)
 _BT709 = 1  # ITU-T H.273 code of the HD colour matrix, primaries and transfer
-_MP4 = frozenset({".m4v", ".mov", ".mp4"})
 _LARGEST_TICK = 65535  # MPEG-4 counts a second in no smaller parts
 
 
@@ -42,7 +43,7 @@ class VideoSink:
 
     Args:
         path: output; its suffix chooses the container.
-        source_video: file whose sound is carried over, None for silence.
+        source_video: file whose sound and shape of pixels are carried over, None for silence and square pixels.
         fps: for frames without times, and a hint to the encoder.
         keep: for a live source.
         encoder: forces one, None chooses; .webm has only one.
@@ -79,11 +80,7 @@ class VideoSink:
         self._encoder = encoder
         self._out: av.container.OutputContainer | None = None
         self._sound: Sound | None = None
-        options = {}
-        if self._path.suffix.lower() in _MP4:
-            # Fragments can be played without the index at the end, which a full disk has no room for.
-            fragments = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
-            options = fragments if self._keep else {"movflags": "faststart"}
+        options = container_options(self._path.suffix.lower(), lasting=self._keep)
         try:
             self._out = av.open(str(self._part), "w", container_options=options)
             self._stream = self._out.add_stream(encoder.name, rate=self._fps, options=dict(encoder.options))
@@ -168,6 +165,8 @@ class VideoSink:
         context.time_base = Fraction(1, _LARGEST_TICK) if small else base
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = ColorRange.MPEG
+        if self._source_video is not None:
+            context.sample_aspect_ratio = pixel_shape(self._source_video)
         context.open()
 
     def _picture(self, image: Frame) -> av.VideoFrame:
@@ -178,7 +177,10 @@ class VideoSink:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         return picture.reformat(
-            format=self._encoder.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            format=self._encoder.pixels,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=EXACT,
         )
 
     def _time(self, picture: av.VideoFrame, frame: SourceFrame) -> None:
@@ -208,6 +210,7 @@ class VideoSink:
         if self._encoder.hardware:
             do += f", or set {ENCODER_VARIABLE}=libx264 to do without the hardware"
         kept = self._keep and self._kept()
+        self.abort()
         left = f"what was recorded until then is in {self._path}" if kept else "nothing was left under this name"
         return SinkError(f"{self._path}: {error}, after {float(self._end):.1f} s", do=f"{do}; {left}")
 
@@ -217,9 +220,9 @@ class VideoSink:
             with suppress(av.FFmpegError, OSError):
                 self._out.close()
         try:
-            with av.open(str(self._part)) as file:
-                next(file.decode(video=0))
-            self._part.replace(self._path)
-        except (av.FFmpegError, OSError, StopIteration, IndexError):
-            return False
-        return True
+            if salvage(self._part):
+                self._part.replace(self._path)
+                return True
+        except OSError as error:
+            _log.warning("%s cannot get its name: %s", self._part, error)
+        return False

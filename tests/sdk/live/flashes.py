@@ -14,7 +14,7 @@ import numpy as np
 from stylesdk.frames import Frame
 
 RATE = 48000
-MOMENTS = (0.6, 1.4, 2.2)  # seconds; a beep and the first bright frame
+MOMENTS = (0.6, 1.0, 1.5)  # seconds; a beep and the first bright frame
 _BEEP = 0.05  # seconds
 
 
@@ -31,7 +31,7 @@ def flash_clip(
     path: Path,
     *,
     times: Sequence[float] | None = None,
-    seconds: float = 3.0,
+    seconds: float = 1.8,
     size: tuple[int, int] = (96, 128),
     codec: str = "libx264",
     pixels: str = "yuv420p",
