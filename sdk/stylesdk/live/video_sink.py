@@ -209,20 +209,18 @@ class VideoSink:
         do = "check the free space"
         if self._encoder.hardware:
             do += f", or set {ENCODER_VARIABLE}=libx264 to do without the hardware"
-        kept = self._keep and self._kept()
+        kept = self._kept() if self._keep else None
         self.abort()
-        left = f"what was recorded until then is in {self._path}" if kept else "nothing was left under this name"
+        left = f"what was recorded until then is in {kept}" if kept else "nothing was left under this name"
         return SinkError(f"{self._path}: {error}, after {float(self._end):.1f} s", do=f"{do}; {left}")
 
-    def _kept(self) -> bool:
-        """Give what is written so far its name, if it can be played."""
+    def _kept(self) -> Path | None:
+        """Give what is written so far a name, if it can be played: its own, or one beside it if that is taken."""
         if self._out is not None:
             with suppress(av.FFmpegError, OSError):
                 self._out.close()
-        try:
-            if salvage(self._part):
-                self._part.replace(self._path)
-                return True
-        except OSError as error:
-            _log.warning("%s cannot get its name: %s", self._part, error)
-        return False
+        if salvage(self._part):
+            for path in (self._path, self._path.with_name(f"{self._path.stem}-{os.getpid()}{self._path.suffix}")):
+                with suppress(OSError):  # Windows refuses while a player has the old file open
+                    return self._part.replace(path)
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from clips import ListSource, read_clip
 
 from stylesdk.errors import SinkError
 from stylesdk.live import open_sink
@@ -84,6 +86,19 @@ def test_live_recording_keeps_what_fitted(tmp_path: Path, suffix: str) -> None:
     assert len(times) > 50
     steps = 25 * np.diff(times)
     assert (np.rint(steps) >= 1).all() and np.abs(steps - np.rint(steps)).max() < 0.05
+
+
+def test_live_recording_whose_name_is_taken_gets_another(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "a.mp4", None, Fraction(25), keep=True)
+    (tmp_path / "a.mp4").mkdir()  # refused, as on Windows a file that a player has open
+    for index in range(30):
+        image = np.full((32, 32, 3), index, np.uint8)
+        sink.write(image, SourceFrame(image, "", index, Fraction(1, 25), 1))
+    other = tmp_path / f"a-{os.getpid()}.mp4"
+    with pytest.raises(SinkError, match=f"what was recorded until then is in {other}"):
+        sink.close()
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a.mp4", other])
+    assert len(read_clip(other).times) == 30
 
 
 def test_live_recording_of_which_nothing_fitted(tmp_path: Path) -> None:
@@ -181,8 +196,6 @@ def test_disk_that_fills_up_in_mid_run(small_disk: Path) -> None:
 def test_too_little_room_is_known_before_work_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, kind: str
 ) -> None:
-    from clips import ListSource
-
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1, 1, 5_000_000))
     with pytest.raises(SinkError, match=r"(?s)5.0 MB of free space.*free some space"):
