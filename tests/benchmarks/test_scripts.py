@@ -18,7 +18,7 @@ from reports import Requirement
 from textures import texture
 
 from stylesdk.live.sources import SourceFrame
-from stylesdk.live.video import VideoSink
+from stylesdk.live.video_sink import VideoSink
 
 
 @pytest.fixture

@@ -80,6 +80,8 @@ class Sound:
         if packet.dts is None:  # the demuxer's empty last packet
             return
         shift = round(self.start / packet.time_base)
+        if packet.is_discard and packet.pts + 2 * packet.duration <= shift:
+            return  # cut by an edit list; the last one before the start stays, for the decoder to warm up
         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = self._track
         self._out.mux(packet)

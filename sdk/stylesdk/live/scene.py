@@ -194,7 +194,7 @@ def write_scene(path: Path, seconds: float = 4, fps: int = FPS) -> None:
         SinkError: it cannot be written.
         MissingExtraError: without PyAV.
     """
-    from stylesdk.live.video import VideoSink
+    from stylesdk.live.video_sink import VideoSink
 
     sink = VideoSink(path, None, Fraction(fps))
     try:

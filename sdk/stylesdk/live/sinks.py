@@ -1,15 +1,17 @@
-"""Where styled frames go: nowhere, an image, a folder, a video file, or a window, which is in ``window``."""
+"""Where styled frames go: nowhere, an image, a folder; and by files of their own a video, a window, a camera."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import cv2
+import numpy as np
 
 from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
@@ -20,6 +22,7 @@ from stylesdk.live.window import WindowSink
 VIDEO_SUFFIXES = frozenset({".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 
 _STILLS_FPS = Fraction(25)
+_ROOM = 16 << 20  # bytes free before work starts: less would not hold half a minute of video
 
 
 class Sink(Protocol):
@@ -39,21 +42,29 @@ class Sink(Protocol):
 
 
 def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sink:
-    """Open what ``text`` names: ``null``, ``window``, a video file, an image file, or a folder.
+    """Open what ``text`` names: ``null``, ``window``, ``vcam``, a video file, an image file, or a folder.
+
+    ``vcam`` is the first virtual camera, ``vcam:DEVICE`` a certain one, such as ``vcam:/dev/video4``. Words win
+    over files: write ``./vcam``.
 
     None chooses by the source, in the current folder: ``STEM-styled.png`` for an image, ``STEM-styled.mp4``
     for a video, folder ``NAME-styled`` for many images, a window for what is live. A file that is there
-    already is replaced when the run ends well. ``look`` is what a window's keys change, and its HUD shows.
+    already is replaced when the run ends well; of a live recording, what there was before a fault is kept.
+    ``look`` is what a window's keys change, and its HUD shows.
 
     Raises:
-        SinkError: cannot be written, is an input of the run, or does not fit the source.
-        MissingExtraError: a video file without PyAV.
+        SinkError: cannot be written, no space left, is an input of the run, or does not fit the source.
+        MissingExtraError: a video file without PyAV, a virtual camera without pyvirtualcam.
     """
     text = text or _default(source)
     if text == "null":
         return NullSink()
     if text == "window":
         return WindowSink(source, look)
+    if text.partition(":")[0] == "vcam":
+        from stylesdk.live.vcam import VirtualCameraSink
+
+        return VirtualCameraSink(source, text.partition(":")[2] or None)
     path = Path(text).expanduser()
     suffix = path.suffix.lower()
     if path.is_dir() or text.endswith(("/", os.sep)) or not suffix:
@@ -63,14 +74,14 @@ def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sin
     if suffix not in VIDEO_SUFFIXES:
         raise SinkError(
             f"output {text!r} with suffix {suffix}",
-            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, 'window' or 'null'",
+            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, 'window', 'vcam' or 'null'",
             do="choose one of these suffixes",
         )
     _refuse_inputs([path], source)
-    from stylesdk.live.video import VideoSink
+    from stylesdk.live.video_sink import VideoSink
 
     sound = source.paths[0] if source.kind == "video" and source.paths else None
-    return VideoSink(path, sound, source.fps or _STILLS_FPS)
+    return VideoSink(path, sound, source.fps or _STILLS_FPS, keep=source.live)
 
 
 def _default(source: Source) -> str:
@@ -99,6 +110,31 @@ def check_writable(folder: Path) -> None:
             expected="a folder to write to",
             do="create it, or choose another",
         ) from error
+
+
+def check_room(folder: Path) -> None:
+    """Raise SinkError when the disk of ``folder`` is all but full."""
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM:
+        raise SinkError(
+            f"folder {folder} with {free / 1e6:.1f} MB of free space",
+            expected=f"at least {_ROOM / 1e6:.0f} MB",
+            do="free some space, or choose another folder",
+        )
+
+
+def letterboxed(image: Frame, size: tuple[int, int]) -> Frame:
+    """``image``, BGR uint8 (H, W, 3), in a frame of ``size`` (width, height): whole, unstretched, with black bars."""
+    height, width = image.shape[:2]
+    if (width, height) == size:
+        return image
+    scale = min(size[0] / width, size[1] / height)
+    inner = (max(round(width * scale), 1), max(round(height * scale), 1))
+    out = np.zeros((size[1], size[0], 3), np.uint8)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    area = out[top : top + inner[1], left : left + inner[0]]
+    area[:] = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return out
 
 
 def write_image(path: Path, image: Frame) -> None:
@@ -150,6 +186,7 @@ class ImageSink:
             )
         _refuse_inputs([path], source)
         check_writable(path.parent)
+        check_room(path.parent)
         self.name = str(path)
         self._path = path
 
@@ -177,6 +214,7 @@ class FolderSink:
         except OSError as error:
             raise SinkError(f"folder {folder}: {error.strerror}", do="choose another folder") from error
         check_writable(folder)
+        check_room(folder)
         self.name = str(folder)
         self._folder = folder
         self._used: set[str] = set()
