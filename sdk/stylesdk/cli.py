@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.table import Table
 from stylesdk.errors import MissingExtraError, StyleSDKError
 from stylesdk.latency import Latency, processor, usable_cores
 from stylesdk.stylizer import Stylizer
+
+if TYPE_CHECKING:
+    from stylesdk.live import Counts
 
 app = typer.Typer(
     name="stylesdk",
@@ -98,7 +101,7 @@ def webcam(
     threads: Threads = None,
     give_up: GiveUp = 30.0,
 ) -> None:
-    """Style the camera in a window. Keys: 1-9 style, c the photo's colours, m smoothing, q quits."""
+    """Style the camera in a window. Keys: 1-9 style, + - strength, c the photo's colours, m smoothing, q quits."""
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
     with _opened(style, device, runtime, threads) as stylizer:
         _run(str(camera), give_up, stylizer, "window", look)
@@ -110,30 +113,47 @@ def _opened(style: str, device: str, runtime: str | None, threads: int | None) -
 
 def _run(source_text: str, give_up: float, stylizer: Stylizer, output: str | None, options: dict[str, Any]) -> None:
     from stylesdk.live import Look, open_sink, open_source, run_pipeline
+    from stylesdk.live.systemd import Service
 
     look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
     source = open_source(source_text, give_up=give_up)
-    with stop_on_signals() as stop:
-        sink = open_sink(output, source, look)
-        counts = run_pipeline(source, stylizer, sink, look=look, stop=stop)
+    with stop_on_signals() as stop, Service() as service:
+        try:
+            sink = open_sink(output, source, look)
+        except BaseException:
+            source.close()
+            raise
+        counts = run_pipeline(source, stylizer, sink, look=look, on_frame=service.frame, stop=stop)
         interrupted = stop.is_set()
-    console.print(
-        f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "
-        f"on {stylizer.backend} -> {sink.name}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    _print_run(counts, f"on {stylizer.backend} -> {sink.name}")
     print_latency(stylizer.latency)
     if interrupted:
         raise KeyboardInterrupt
 
 
+def _print_run(counts: Counts, where: str) -> None:
+    lines = [f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s {where}"]
+    if counts.limit:
+        lines.append(f"age of a frame when it came: {counts.stages['age'].run}; limited by: {counts.limit}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends."""
+    """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends.
+
+    The second one ends the program at once, by the system: whatever hangs cannot stop it.
+    """
     event = threading.Event()
-    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def first(*_: object) -> None:
+        event.set()
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, first)
     try:
         yield event
     finally:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -67,7 +68,7 @@ class _Run:
         self._stages = {stage: Timing() for stage in STAGES}
         self._inside: dict[str, float] = {}  # stage -> since when it has been in a call that is not ours
         self._ended: set[str] = set()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()  # an end, an error; joining a thread would not survive Ctrl-C
 
     def counts(self) -> Counts:
         seconds = time.perf_counter() - self._start
@@ -91,10 +92,12 @@ class _Run:
             if here is not None:
                 self._guarded("deliver", here)
             while "deliver" not in self._ended and not self.stop.is_set():
-                threads["deliver"].join(POLL)
+                self._wait_for({"deliver"})
         except KeyboardInterrupt as error:
             self._fail(error)
-        self._finish(threads)
+        self._finish()
+        for stage in threads.keys() - self.abandoned:
+            threads[stage].join()
         if self.error is not None:
             raise self.error
 
@@ -161,30 +164,32 @@ class _Run:
                 (self._raw if stage == "capture" else self._styled).end()
             if stage != "capture":
                 (self._raw if stage == "style" else self._styled).cancel()
-            with self._lock:
+            with self._changed:
                 self._ended.add(stage)
                 late = stage in self.abandoned
+                self._changed.notify_all()
             if late and stage != "style":
                 (self.source.close if stage == "capture" else self.sink.abort)()
 
     def _fail(self, error: BaseException) -> None:
-        with self._lock:
+        with self._changed:
             self.error = self.error or error
 
-    def _finish(self, threads: dict[str, threading.Thread]) -> None:
-        """Wait for all threads, whatever Ctrl-C does: no thread may work in a source or sink that closes."""
+    def _finish(self) -> None:
+        """Wait for all stages, whatever Ctrl-C does: none may work in a source or sink that closes."""
         began = time.perf_counter()
         while True:
             try:
-                return self._wait(threads, began)
+                return self._wait_or_abandon(began)
             except KeyboardInterrupt as error:
                 self._fail(error)
 
-    def _wait(self, threads: dict[str, threading.Thread], began: float) -> None:
+    def _wait_or_abandon(self, began: float) -> None:
         self._raw.cancel()
         if self.sink.main_thread:
             self._styled.cancel()  # its thread is this one: nobody delivers any more
-        while alive := {stage for stage, thread in threads.items() if thread.is_alive()}:
+            self._ended.add("deliver")
+        while alive := _PATIENCE.keys() - self._ended:
             now, inside = time.perf_counter(), self._inside.copy()
             hung = {stage for stage in alive if now - max(began, inside.get(stage, now)) > _PATIENCE[stage]}
             if hung:
@@ -192,11 +197,15 @@ class _Run:
             if hung == alive:
                 self._abandon(hung)
                 return
-            threads[min(alive - hung)].join(POLL)
+            self._wait_for(alive - hung)
+
+    def _wait_for(self, stages: set[str]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: stages <= self._ended, POLL)
 
     def _abandon(self, hung: set[str]) -> None:
         for stage in sorted(hung):
-            with self._lock:
+            with self._changed:
                 if stage in self._ended:
                     continue
                 self.abandoned.add(stage)
@@ -256,13 +265,4 @@ def run_pipeline(
         if "capture" not in run.abandoned:
             source.close()
     counts = run.counts()
-    return Counts(
-        counts.read,
-        counts.delivered,
-        counts.read - counts.delivered,
-        counts.seconds,
-        counts.unstyled,
-        counts.unshown,
-        counts.cards,
-        counts.stages,
-    )
+    return replace(counts, dropped=counts.read - counts.delivered)

@@ -3,7 +3,8 @@
 The upper quarter of the frame is a grid of 24 x 5 even cells, black for 0 and white for 1, wherever they come to
 lie in a frame of any size. The first row alternates, beginning with black: it tells what black and white have
 become on the way. The others hold 96 bits, the highest first: the frame's number (32), its time in microseconds
-(48), and the low 16 bits of the CRC-32 (ISO 3309) of those ten bytes.
+(48), and the low 16 bits of the CRC-32 (ISO 3309) of those ten bytes. Of these, cells whose row plus column (from
+0) is odd are inverted, as on a chessboard: a style turns large even areas into something else.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _COLUMNS, _ROWS = 24, 5
 _SAMPLES = 4  # a cell's side when it is read; the inner half of it counts
 _CONTRAST = 24  # of 255, the least difference between black and white
 _MICROSECOND = 1_000_000
-_EVEN = np.arange(_COLUMNS) % 2 == 1  # the first row
+_BOARD = np.indices((_ROWS, _COLUMNS)).sum(0) % 2 == 1  # white squares; the first row is all board
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def write_stamp(image: Frame, stamp: Stamp) -> None:
     """Write ``stamp`` into the upper quarter of ``image``, BGR uint8 (H, W, 3), C-contiguous."""
     data = (stamp.index % 2**32).to_bytes(4, "big") + (round(stamp.seconds * _MICROSECOND) % 2**48).to_bytes(6, "big")
     bits = np.unpackbits(np.frombuffer(data + _checksum(data), np.uint8)).reshape(_ROWS - 1, _COLUMNS)
-    cells = np.vstack([_EVEN, bits]).astype(np.uint8) * np.uint8(255)
+    cells = (np.vstack([np.zeros(_COLUMNS), bits]) != _BOARD) * np.uint8(255)
     rows = stamp_rows(image.shape[0])
     band = cv2.resize(cells, (image.shape[1], rows), interpolation=cv2.INTER_NEAREST)
     cv2.cvtColor(band, cv2.COLOR_GRAY2BGR, dst=image[:rows])
@@ -57,12 +58,12 @@ def read_stamp(image: Frame) -> Stamp | None:
     samples = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).reshape(_ROWS, _SAMPLES, _COLUMNS, _SAMPLES)
     inner = slice(_SAMPLES // 4, -(_SAMPLES // 4))
     cells: NDArray[np.float64] = samples[:, inner, :, inner].mean(axis=(1, 3))
-    white, black = float(np.median(cells[0, _EVEN])), float(np.median(cells[0, ~_EVEN]))
+    white, black = float(np.median(cells[0, _BOARD[0]])), float(np.median(cells[0, ~_BOARD[0]]))
     if abs(white - black) < _CONTRAST:
         return None
-    ones = (cells - (white + black) / 2) * (white - black) > 0
+    ones = ((cells - (white + black) / 2) * (white - black) > 0) != _BOARD
     data = np.packbits(ones[1:]).tobytes()
-    if (ones[0] != _EVEN).any() or _checksum(data[:10]) != data[10:]:
+    if ones[0].any() or _checksum(data[:10]) != data[10:]:
         return None
     return Stamp(int.from_bytes(data[:4], "big"), int.from_bytes(data[4:10], "big") / _MICROSECOND)
 
