@@ -41,6 +41,5 @@ def run_lines(counts: Counts, backend: str) -> list[str]:
     return [
         f"age {age.p50:.0f} ms (p99 {age.p99:.0f})  style {style.p50:.1f} ms (p99 {style.p99:.1f})",
         f"dropped {counts.unstyled} before the style, {counts.unshown} after",
-        backend,
-        f"limited by {_LIMITS[counts.limit]}",
+        f"{backend}, limited by {_LIMITS[counts.limit]}",
     ]

@@ -53,7 +53,8 @@ class WindowSink:
             raise SinkError("no screen (DISPLAY and WAYLAND_DISPLAY are empty)", expected="a desktop", do=do)
         self._title = f"stylesdk: {source.name}"
         try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            # Plain: Qt's tool bar would take the arrow keys and a strip of the picture.
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise SinkError("an OpenCV that cannot open windows", expected="opencv-python", do=do) from error
         self._live, self._waits = source.live, source.kind == "image"
@@ -135,7 +136,10 @@ class WindowSink:
             cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
 
     def _closed(self) -> bool:
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # Qt, of which nothing is left after its last window
+            return True
 
     def close(self, *, complete: bool = True) -> None:
         """Close the window; a single still waits for the user first."""
