@@ -51,7 +51,8 @@ def test_grammar(text: str, size: tuple[int, int], count: int | None, fps: Fract
 
 
 @pytest.mark.parametrize(
-    "text", ["test:ax3", "test:", "test@", "test@fast", "test:8x8", "test:9000x90", "test@1001", "test:1:2:3", "test:-1"]
+    "text",
+    ["test:ax3", "test:", "test@", "test@fast", "test:8x8", "test:9000x90", "test@1001", "test:1:2:3", "test:-1"],
 )
 def test_mistakes(text: str) -> None:
     with pytest.raises(SourceError, match="expected: "):

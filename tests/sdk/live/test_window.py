@@ -71,7 +71,10 @@ def test_keys_and_text(monkeypatch: pytest.MonkeyPatch, three: Stylizer, texts: 
     screen = Screen(monkeypatch)
     show(screen, three, {2: "3", 4: "C", 6: "m", 8: "-", 22: "q"})
     assert texts[0][:2] == ["48x32", "invert  strength 100%"]
-    keys = ["1-3 style  + - strength  c colours  m [ ] smoothing", "s snapshot  r record  f full screen  h hide  q quit"]
+    keys = [
+        "1-3 style  + - strength  c colours  m [ ] smoothing",
+        "s snapshot  r record  f full screen  h hide  q quit",
+    ]
     assert texts[0][-2:] == keys
     assert re.fullmatch(r"\d+\.\d fps  48x32", texts[-1][0])
     assert texts[-1][1] == "light  strength 90%  photo's colours  smoothing 50%"
@@ -327,5 +330,3 @@ def test_pattern_in_a_window_ends_by_itself(screen_without_monitor: XServer, tmp
     with command(screen_without_monitor, tmp_path, "test:64x48:5", "-s", "starry_night.nano") as process:
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "-> window" in output
-
-

@@ -24,7 +24,9 @@ class XServer:
         self.env = {key: value for key, value in os.environ.items() if key != "WAYLAND_DISPLAY"} | {"DISPLAY": display}
 
     def xdotool(self, *words: str) -> str:
-        done = subprocess.run(["xdotool", *words], env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["xdotool", *words], env=self.env, capture_output=True, text=True, timeout=60, check=False
+        )
         return done.stdout.strip()
 
     def window(self, title: str) -> str:
