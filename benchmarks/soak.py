@@ -78,7 +78,7 @@ class ScriptedSource:
             loss = (now // self._script.loss + 1) * self._script.loss
             yield from self._signal(size, start + min(until, loss))
             if loss < until:
-                yield from self._lost(size, start)
+                yield from self._lost(size, start + self._seconds)
 
     def _signal(self, size: tuple[int, int], until: float) -> Iterator[SourceFrame]:
         self.opened += 1
@@ -88,10 +88,12 @@ class ScriptedSource:
                 return
             yield frame
 
-    def _lost(self, size: tuple[int, int], start: float) -> Iterator[SourceFrame]:
-        for frame in PatternSource(*size, max(round(self._script.loss_for * CARDS), 1), fps=CARDS):
-            if time.monotonic() - start < self._seconds:
-                yield replace(frame, signal=False)
+    def _lost(self, size: tuple[int, int], end: float) -> Iterator[SourceFrame]:
+        until = min(time.monotonic() + self._script.loss_for, end)
+        for frame in PatternSource(*size, None, fps=CARDS):
+            if time.monotonic() >= until:
+                return
+            yield replace(frame, signal=False)
 
     def close(self) -> None:
         """Nothing is held open."""
