@@ -38,7 +38,7 @@ STRENGTHS = (1.0, 0.6, 0.3)
 SMOOTHINGS = (0.0, 0.5, 1.0)
 CARDS = Fraction(4)  # a second, while there is no signal
 SHARE = 0.1  # of the run, at its begin (after warm-up) and at its end, that is compared
-WARM = 0.15  # share of the run that warms up
+WARM = 0.3  # share of the run that warms up: every size, style and recording has come several times
 
 
 @dataclass(frozen=True)

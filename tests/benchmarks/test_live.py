@@ -90,14 +90,14 @@ def test_what_the_soak_asks(seen: Samples, last: float, missed: set[str]) -> Non
 
 
 def test_growth_is_that_after_the_warm_up() -> None:
-    assert samples(1.5).growth(0.15) == pytest.approx(1.5)
+    assert samples(1.5).growth(soak.WARM) == pytest.approx(1.5)
     assert samples(1.5).growth(0.0) > 10
     assert Samples().growth(0.1) == 0 and more_at_the_end([1, 2]) == 0
 
 
 def test_ages_of_the_first_and_the_last_share() -> None:
     moments = [i / 10 for i in range(1000)]
-    ages = [0.5 if t < 10 else 0.02 if t < 50 else 0.04 for t in moments]
+    ages = [0.5 if t < 30 else 0.02 if t < 50 else 0.04 for t in moments]
     assert soak.p99_over_time(moments, ages, 100) == pytest.approx((20, 40))
     assert soak.p99_over_time([], [], 100) == (0, 0)
 
