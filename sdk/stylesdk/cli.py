@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ from rich.table import Table
 from stylesdk.errors import MissingExtraError, SourceLostError, StyleSDKError
 from stylesdk.latency import Latency, processor, timed, usable_cores
 from stylesdk.stylizer import Stylizer
+
+if TYPE_CHECKING:
+    from stylesdk.live import Counts
 
 app = typer.Typer(
     name="stylesdk",
@@ -127,7 +130,7 @@ def webcam(
     fps: Fps = None,
     give_up: GiveUp = 30.0,
 ) -> None:
-    """Style the camera in a window. Keys: 1-9 style, c the photo's colours, m smoothing, q quits."""
+    """Style the camera in a window. Keys: 1-9 style, + - strength, c the photo's colours, m smoothing, q quits."""
     from stylesdk.live.camera import is_camera
 
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}
@@ -144,32 +147,45 @@ def _run(
     source_text: str, wish: dict[str, Any], stylizer: Stylizer, output: str | None, options: dict[str, Any]
 ) -> None:
     from stylesdk.live import Look, open_sink, open_source, run_pipeline
+    from stylesdk.live.systemd import Service
 
     # Our errors say what OpenCV would, and a lost camera is tried again and again.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     look = Look(style=stylizer.default_style, styles=stylizer.styles, **options)
-    with closing(open_source(source_text, **wish)) as source, stop_on_signals() as stop:
+    with closing(open_source(source_text, **wish)) as source, stop_on_signals() as stop, Service() as service:
         console.print(source.description, highlight=False, markup=False, soft_wrap=True)
         sink = open_sink(output, source, look)
-        counts = run_pipeline(source, stylizer, sink, look=look, stop=stop)
+        counts = run_pipeline(source, stylizer, sink, look=look, on_frame=service.frame, stop=stop)
         interrupted = stop.is_set()
-    console.print(
-        f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s "
-        f"on {stylizer.backend} -> {sink.name}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    _print_run(counts, f"on {stylizer.backend} -> {sink.name}")
     print_latency(stylizer.latency)
     if interrupted:
         raise KeyboardInterrupt
 
 
+def _print_run(counts: Counts, where: str) -> None:
+    lines = [f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s {where}"]
+    if counts.limit:
+        lines.append(f"age of a frame when it came: {counts.stages['age'].run}; limited by: {counts.limit}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends."""
+    """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends.
+
+    The second one ends the program at once, by the system: whatever hangs cannot stop it.
+    """
     event = threading.Event()
-    before = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def first(*_: object) -> None:
+        event.set()
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, first)
     try:
         yield event
     finally:

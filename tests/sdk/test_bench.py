@@ -20,12 +20,13 @@ from stylesdk import DeviceError, ModelFileError, SinkError, SourceError, Styliz
 from stylesdk.backends import open_backend
 from stylesdk.backends.fake import FakeBackend
 from stylesdk.bench import Measured, Settings, bench_frame, measure, measure_levels, run_bench, sustained_streams
-from stylesdk.bench.camera import AgeSink, PacedSource, camera_to_sink, flat_out, ticks
+from stylesdk.bench.camera import AgeSink, PacedSource, camera_to_sink, flat_out
 from stylesdk.bench.limits import Costs, faster_models, limit
 from stylesdk.bench.report import costs_of, figures, streams_line, streams_of, table_of
 from stylesdk.bench.streams import largest_that_holds, paced
 from stylesdk.gpu.nvidia_smi import query_gpu
 from stylesdk.latency import Latency, machine_card, percentiles, timed
+from stylesdk.live.clock import ticks
 from stylesdk.live.sources import SourceFrame
 from stylesdk.styles import resolve
 from stylesdk.tiles import TILE

@@ -7,32 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 from stylesdk.frames import Frame
-from stylesdk.live.pipeline import Counts, run_pipeline
+from stylesdk.live.clock import ticks
+from stylesdk.live.pipeline import run_pipeline
+from stylesdk.live.progress import Counts
 from stylesdk.live.sinks import NullSink
 from stylesdk.live.sources import Kind, SourceFrame
 from stylesdk.stylizer import Stylizer
 
 WARM_UP = 3
 _NANOSECOND = Fraction(1, 1_000_000_000)
-
-
-def ticks(
-    fps: float, clock: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[float]:
-    """The moments on ``clock``, in seconds, at which a camera of ``fps`` gives its frames; the first is now.
-
-    Waits for each; who comes late gets it at once, with the time at which it was due. ``math.inf`` never waits.
-    """
-    start = clock()
-    for index in count():
-        due = start + index / fps
-        if (wait := due - clock()) > 0:
-            sleep(wait)
-        yield due
 
 
 class PacedSource:

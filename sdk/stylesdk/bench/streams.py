@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 
-from stylesdk.bench.camera import WARM_UP, ticks
+from stylesdk.bench.camera import WARM_UP
 from stylesdk.errors import DeviceError
 from stylesdk.frames import Frame
+from stylesdk.live.clock import ticks
 from stylesdk.stylizer import Stylizer
 
 ALLOWED = 0.01  # share of its deadlines that a stream may miss

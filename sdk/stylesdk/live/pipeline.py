@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, TypeVar, runtime_checkable
 
-from stylesdk.errors import SourceError
+from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
+from stylesdk.live.handover import POLL, Handover
+from stylesdk.live.progress import STAGES, Counts, Timing
 from stylesdk.live.sinks import Sink
 from stylesdk.live.sources import Source, SourceFrame
 from stylesdk.live.styling import Look, Styling
@@ -21,136 +23,196 @@ from stylesdk.stylizer import Stylizer
 T = TypeVar("T")
 
 _DEPTH = 2  # frames between two stages: enough to overlap, few enough for little memory and a quick stop
-_POLL = 0.1  # seconds between looks at the caller's stop event, which cannot wake us
+# Seconds that a stage may stay in one call after the stop, until it counts as hung. A large frame on a slow machine
+# takes long to style, and a slow disk or share to write.
+_PATIENCE = {"capture": 5.0, "style": 60.0, "deliver": 20.0}
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How a run went: frames read, delivered to the sink, dropped (read and never shown), and seconds."""
+@runtime_checkable
+class Watching(Protocol):
+    """What a sink may offer beside ``Sink``, to show how the run goes and to look after its user."""
 
-    read: int
-    delivered: int
-    dropped: int
-    seconds: float
+    def watch(self, counts: Callable[[], Counts], stylizer: Stylizer) -> None:
+        """Called once, before the first frame; ``counts`` may be called at any time."""
 
-    @property
-    def fps(self) -> float:
-        """Delivered frames per second."""
-        return self.delivered / self.seconds if self.seconds > 0 else 0.0
-
-
-class _Handover(Generic[T]):
-    """Items from one thread to another: bounded, or with ``newest`` the last item only."""
-
-    def __init__(self, depth: int, *, newest: bool = False) -> None:
-        self.read = 0
-        self.dropped = 0
-        self._items: deque[T] = deque()
-        self._depth, self._newest = depth, newest
-        self._ended = self._cancelled = False
-        self._changed = threading.Condition()
-
-    def put(self, item: T) -> bool:
-        """Hand over ``item``, waiting for room; False when nobody takes items any more."""
-        with self._changed:
-            if self._newest and len(self._items) == self._depth:
-                self._items.popleft()
-                self.dropped += 1
-            self._changed.wait_for(lambda: self._cancelled or len(self._items) < self._depth)
-            if self._cancelled:
-                return False
-            self._items.append(item)
-            self.read += 1
-            self._changed.notify_all()
-            return True
-
-    def end(self) -> None:
-        """No more items come; those inside are still taken."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def cancel(self) -> None:
-        """No more items are taken."""
-        with self._changed:
-            self._cancelled = True
-            self._changed.notify_all()
-
-    def items(self, stop: threading.Event) -> Iterator[T]:
-        """Items until the end, ``cancel`` or ``stop``."""
-        while not stop.is_set():
-            with self._changed:
-                self._changed.wait_for(lambda: self._items or self._ended or self._cancelled, _POLL)
-                if self._cancelled or (self._ended and not self._items):
-                    return
-                if not self._items:
-                    continue
-                item = self._items.popleft()
-                self._changed.notify_all()
-            yield item
+    def idle(self) -> None:
+        """Called some times a second while no frame comes, by the thread that delivers. Raises as ``write``."""
 
 
 class _Run:
-    """One run: a reader thread, the style in the caller's thread, and a writer thread if the sink allows."""
+    """One run: a thread for each stage; that of a ``main_thread`` sink is the caller's.
 
-    def __init__(self, source: Source, sink: Sink, stop: threading.Event) -> None:
+    A live source's newest frame wins between any two stages, so nothing old waits for a slow one: styling goes on
+    at the source's rate while the sink works, and the sink gets the frame that was styled last.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        styling: Styling,
+        sink: Sink,
+        on_frame: Callable[[Counts], None] | None,
+        stop: threading.Event,
+    ) -> None:
         self.source, self.sink, self.stop = source, sink, stop
-        self.delivered = 0
-        self.start = time.perf_counter()
-        self.raw: _Handover[SourceFrame] = _Handover(1 if source.live else _DEPTH, newest=source.live)
-        self.styled: _Handover[tuple[Frame, SourceFrame]] = _Handover(_DEPTH)
-        # Live frames are written at once, so that the newest one wins; windows know only one thread.
-        self.threaded = not source.live and not sink.main_thread
+        self.error: BaseException | None = None
+        self.abandoned: set[str] = set()
+        self._styling, self._on_frame = styling, on_frame
+        self._delivered = self._cards = 0
+        self._start = time.perf_counter()
+        depth, live = 1 if source.live else _DEPTH, source.live
+        self._raw: Handover[SourceFrame] = Handover(depth, newest=live)
+        self._styled: Handover[tuple[Frame, SourceFrame]] = Handover(depth, newest=live)
+        self._stages = {stage: Timing() for stage in STAGES}
+        self._inside: dict[str, float] = {}  # stage -> since when it has been in a call that is not ours
+        self._ended: set[str] = set()
+        self._changed = threading.Condition()  # an end, an error; joining a thread would not survive Ctrl-C
 
     def counts(self) -> Counts:
-        return Counts(self.raw.read, self.delivered, self.raw.dropped, time.perf_counter() - self.start)
+        seconds = time.perf_counter() - self._start
+        raw, styled = self._raw, self._styled
+        dropped = raw.dropped + styled.dropped
+        return Counts(
+            raw.count, self._delivered, dropped, seconds, raw.dropped, styled.dropped, self._cards, self._stages
+        )
 
-    def read(self) -> None:
-        try:
-            for frame in self.source:
-                if not self.raw.put(frame):
-                    return
-        finally:
-            self.raw.end()
-
-    def write(self) -> None:
-        never = threading.Event()
-        try:
-            for image, frame in self.styled.items(never):
-                self.deliver(image, frame)
-        finally:
-            self.styled.cancel()
-
-    def deliver(self, image: Frame, frame: SourceFrame) -> bool:
-        self.sink.write(image, frame)
-        self.delivered += 1
-        return True
-
-    def all_frames(self, style: Callable[[SourceFrame], Frame], on_frame: Callable[[Counts], None] | None) -> None:
+    def all_frames(self) -> None:
         """Run to the end or to the stop; the first error of any thread is raised, after all have ended."""
-        pool = ThreadPoolExecutor(2, thread_name_prefix="stylesdk")
-        threads: list[Future[None]] = []
+        stages = {"capture": self._capture, "style": self._style, "deliver": self._deliver}
+        here = stages.pop("deliver") if self.sink.main_thread else None
+        threads = {
+            stage: threading.Thread(target=self._guarded, args=(stage, work), name=f"stylesdk-{stage}", daemon=True)
+            for stage, work in stages.items()
+        }
+        for thread in threads.values():
+            thread.start()
         try:
-            threads.append(pool.submit(self.read))
-            if self.threaded:
-                threads.append(pool.submit(self.write))
-            for frame in self.raw.items(self.stop):
-                image = style(frame)
-                if not (self.styled.put((image, frame)) if self.threaded else self.deliver(image, frame)):
-                    break
-                if on_frame is not None:
-                    on_frame(self.counts())
+            if here is not None:
+                self._guarded("deliver", here)
+            while "deliver" not in self._ended and not self.stop.is_set():
+                self._wait_for({"deliver"})
+        except KeyboardInterrupt as error:
+            self._fail(error)
+        self._finish()
+        for stage in threads.keys() - self.abandoned:
+            threads[stage].join()
+        if self.error is not None:
+            raise self.error
+
+    def end_sink(self, *, keep: bool, complete: bool = False) -> None:
+        """Close or abort the sink, unless its own thread is still in it: that would pull it away under its feet."""
+        if "deliver" not in self.abandoned:
+            if keep:
+                self.sink.close(complete=complete)
+            else:
+                self.sink.abort()
+        elif keep:
+            raise SinkError(
+                f"{self.sink.name}, which hangs in a write",
+                expected="an output that takes frames",
+                do="check the disk, the share or the receiver; what was written so far was not finished",
+            )
+
+    def _capture(self) -> None:
+        frames = iter(self.source)
+        while True:
+            frame, seconds = self._timed("capture", lambda: next(frames, None))
+            if frame is None or not self._raw.put(frame):
+                return
+            if frame.signal:
+                self._stages["capture"].add(seconds)
+
+    def _style(self) -> None:
+        for frame in self._raw.items(self.stop):
+            image, seconds = self._timed("style", partial(self._styling.run, frame))
+            if frame.signal:
+                self._stages["style"].add(seconds)
+            if not self._styled.put((image, frame)):
+                return
+
+    def _deliver(self) -> None:
+        # A file keeps what was styled before the stop.
+        stop = self.stop if self.source.live or self.sink.main_thread else threading.Event()
+        idle = self.sink.idle if isinstance(self.sink, Watching) else None
+        for image, frame in self._styled.items(stop, idle):
+            _, seconds = self._timed("deliver", partial(self.sink.write, image, frame))
+            self._delivered += 1
+            self._cards += not frame.signal
+            if frame.signal:
+                self._stages["deliver"].add(seconds)
+                self._stages["age"].add(time.monotonic() - frame.captured)
+            if self._on_frame is not None:
+                self._on_frame(self.counts())
+
+    def _timed(self, stage: str, call: Callable[[], T]) -> tuple[T, float]:
+        start = self._inside[stage] = time.perf_counter()
+        try:
+            return call(), time.perf_counter() - start
         finally:
-            # The reader stops at its next frame, the writer after the frames that are styled already.
-            self.raw.cancel()
-            self.styled.end()
+            del self._inside[stage]
+
+    def _guarded(self, stage: str, work: Callable[[], None]) -> None:
+        """A stage from beginning to end, whatever happens: its neighbours end with it."""
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._fail(error)
+        finally:
+            if stage != "deliver":
+                (self._raw if stage == "capture" else self._styled).end()
+            if stage != "capture":
+                (self._raw if stage == "style" else self._styled).cancel()
+            with self._changed:
+                self._ended.add(stage)
+                late = stage in self.abandoned
+                self._changed.notify_all()
+            if late and stage != "style":
+                (self.source.close if stage == "capture" else self.sink.abort)()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self.error = self.error or error
+
+    def _finish(self) -> None:
+        """Wait for all stages, whatever Ctrl-C does: none may work in a source or sink that closes."""
+        began = time.perf_counter()
+        if self.source.live:
+            self.source.close()  # wakes who waits for its next frame
+        while True:
             try:
-                pool.shutdown()
-            finally:
-                # Again, as a Ctrl-C may cut the wait short: no writer may work in a sink that closes.
-                pool.shutdown()
-        for thread in threads:
-            thread.result()
+                return self._wait_or_abandon(began)
+            except KeyboardInterrupt as error:
+                self._fail(error)
+
+    def _wait_or_abandon(self, began: float) -> None:
+        self._raw.cancel()
+        if self.sink.main_thread:
+            self._styled.cancel()  # its thread is this one: nobody delivers any more
+            self._ended.add("deliver")
+        while alive := _PATIENCE.keys() - self._ended:
+            now, inside = time.perf_counter(), self._inside.copy()
+            hung = {stage for stage in alive if now - max(began, inside.get(stage, now)) > _PATIENCE[stage]}
+            if hung:
+                self._styled.cancel()  # lets go who waits for them
+            if hung == alive:
+                self._abandon(hung)
+                return
+            self._wait_for(alive - hung)
+
+    def _wait_for(self, stages: set[str]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: stages <= self._ended, POLL)
+
+    def _abandon(self, hung: set[str]) -> None:
+        for stage in sorted(hung):
+            with self._changed:
+                if stage in self._ended:
+                    continue
+                self.abandoned.add(stage)
+            what = {"capture": self.source.name, "style": "the style", "deliver": self.sink.name}[stage]
+            _log.warning("thread stylesdk-%s hangs in %s, and is left behind", stage, what)
 
 
 def run_pipeline(
@@ -165,40 +227,41 @@ def run_pipeline(
     """Style every frame of ``source`` into ``sink``; both are closed afterwards, whatever happens.
 
     A file gives every frame, in order, and waits for the slowest stage. A live source gives its newest frame
-    and counts the others as dropped. ``on_frame`` is called in this thread after each styled frame.
+    and counts the others as dropped. Frames without a signal pass as they are. Source, style and sink have a
+    thread each; a ``main_thread`` sink has this one. A sink with ``watch`` and ``idle`` is told how the run goes.
 
     Args:
         source: opened by ``open_source``.
         stylizer: stays open, and the caller's.
         sink: opened by ``open_sink``; finished when the run ends or is stopped, discarded on an error.
         look: how frames are styled; it may be changed while they are. None is the full style and nothing else.
-        on_frame: progress; in file mode ``delivered`` is up to three frames behind.
-        stop: set it to stop early; what was styled until then is kept.
+        on_frame: progress; called after each delivered frame, by the thread that delivers.
+        stop: set it to stop early; what was styled until then is kept. A stage that hangs in a call for long
+            after the stop (5 seconds in the source, 60 in the style, 20 in the sink) is named in a warning and left
+            behind.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after the sink was finished and the source closed.
-        SourceError, SinkError, FrameError, StyleError: the first error of any stage, once, after all threads ended.
+        SourceError, SinkError, FrameError, StyleError: the first error of any stage, once, after all threads ended;
+            also SinkError where a sink hangs, and so cannot be finished.
     """
-    run = _Run(source, sink, stop or threading.Event())
+    run = _Run(source, Styling(stylizer, look or Look()), sink, on_frame, stop or threading.Event())
+    if isinstance(sink, Watching):
+        sink.watch(run.counts, stylizer)
     try:
-        run.all_frames(Styling(stylizer, look or Look()).run, on_frame)
+        run.all_frames()
     except (KeyboardInterrupt, StopRequested) as reason:
-        sink.close(complete=False)
+        run.end_sink(keep=True)
         if isinstance(reason, KeyboardInterrupt):
             raise
-    except SourceError:
-        # A camera that is pulled out must not take the recording with it.
-        if source.live:
-            sink.close(complete=False)
-        else:
-            sink.abort()
-        raise
-    except BaseException:
-        sink.abort()
+    except BaseException as error:
+        # A camera that is pulled out, or a style that fails, must not take the recording with it.
+        run.end_sink(keep=source.live and not isinstance(error, SinkError))
         raise
     else:
-        sink.close(complete=not run.stop.is_set())
+        run.end_sink(keep=True, complete=not run.stop.is_set())
     finally:
-        source.close()
+        if "capture" not in run.abandoned:
+            source.close()
     counts = run.counts()
-    return Counts(counts.read, counts.delivered, counts.read - counts.delivered, counts.seconds)
+    return replace(counts, dropped=counts.read - counts.delivered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 _log = logging.getLogger(__name__)
 _SCHEMES = ("rtsp://", "http://", "https://", "tcp://", "udp://")
 _GRAMMAR = (
-    "test, test:N, test:WxH:N, demo, a camera (0, 0@1280x720, 0@1280x720@60, /dev/v4l/by-id/..., camera:NAME), "
+    "test, test:N, test:WxH:N, test@RATE, demo, a camera (0, 0@1280x720, 0@1280x720@60, /dev/v4l/by-id/..., camera:NAME), "
     "a stream (rtsp:// http:// https:// tcp:// udp://), screen, screen:N, screen:X,Y,WxH, "
     "an image, a folder, a glob or a video file"
 )
@@ -89,7 +90,7 @@ def open_source(
     """Open what ``text`` names. Words and addresses win over files: write ``./test`` for a file.
 
     ==================================================  ==========================================================
-    ``test``, ``test:N``, ``test:640x480:N``            a moving pattern, N frames of it
+    ``test``, ``test:N``, ``test:640x480:N``, ``…@60``    a moving pattern, N frames of it, 60 a second
     ``demo``                                            our own rendered clip
     ``0``, ``0@1280x720``, ``0@60``, ``0@1280x720@60``  a camera, asked for this size and rate
     ``/dev/v4l/by-id/...``, ``camera:PART``             on Linux: a camera by its path, by a part of its name;
@@ -123,7 +124,7 @@ def open_source(
         from stylesdk.live.screen import open_screen
 
         return open_screen(text, fps, give_up)
-    if text.partition(":")[0] == "test":
+    if re.match(r"test(?![^:@])", text):
         from stylesdk.live.pattern import pattern_from_text
 
         return pattern_from_text(text)

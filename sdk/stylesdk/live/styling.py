@@ -15,6 +15,19 @@ from stylesdk.stylizer import Stylizer
 
 _FADE = 0.5  # seconds from one style to another
 _SMOOTHING = 0.5  # what the key switches on where no option said how much
+_STEP = 0.1  # of strength and smoothing, a key
+
+
+# key -> what it changes, and by how much
+_STEPS = {
+    "+": ("strength", _STEP),
+    "=": ("strength", _STEP),  # + without shift, on most keyboards
+    "up": ("strength", _STEP),
+    "-": ("strength", -_STEP),
+    "down": ("strength", -_STEP),
+    "]": ("smoothing", _STEP),
+    "[": ("smoothing", -_STEP),
+}
 
 
 @dataclass
@@ -36,26 +49,38 @@ class Look:
     styles: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self._other_smoothing = 0.0 if self.smoothing else _SMOOTHING
+        self._kept_smoothing = self.smoothing or _SMOOTHING  # what m brings back
 
-    def press(self, key: str) -> None:
-        """1-9 choose a style, c switches ``keep_color``, m ``smoothing``; other keys do nothing."""
-        if key == "c":
+    def press(self, key: str) -> bool:
+        """Change what ``key`` stands for; False where it stands for nothing.
+
+        1-9 choose a style, c switches ``keep_color``, m ``smoothing``; + and -, ``up`` and ``down`` change
+        ``strength``, ] and [ ``smoothing``, each by a tenth.
+        """
+        if key in _STEPS:
+            name, step = _STEPS[key]
+            setattr(self, name, round(min(max(getattr(self, name) + step, 0.0), 1.0), 2))
+        elif key == "c":
             self.keep_color = not self.keep_color
         elif key == "m":
-            self.smoothing, self._other_smoothing = self._other_smoothing, self.smoothing
+            kept = self._kept_smoothing
+            self._kept_smoothing, self.smoothing = self.smoothing or kept, 0.0 if self.smoothing else kept
         elif key.isdecimal() and 1 <= int(key) <= len(self.styles):
             self.style = {self.styles[int(key) - 1]: 1.0}
+        else:
+            return False
+        return True
 
     def captions(self) -> list[str]:
         """Lines for the HUD: what is on, where anything is, and the keys."""
         on = [name if weight == 1 else f"{name} {weight:.0%}" for name, weight in (self.style or {}).items()]
+        on.append(f"strength {self.strength:.0%}")
         if self.keep_color:
             on.append("photo's colours")
         if self.smoothing:
             on.append(f"smoothing {self.smoothing:.0%}")
         keys = f"1-{min(len(self.styles), 9)} style  " if len(self.styles) > 1 else ""
-        return [line for line in ("  ".join(on), keys + "c colours  m smoothing") if line]
+        return ["  ".join(on), keys + "+ - strength  c colours  m [ ] smoothing"]
 
 
 class Styling:
@@ -69,15 +94,22 @@ class Styling:
         self._smoother = Smoother()
 
     def run(self, frame: SourceFrame) -> Frame:
-        """``frame`` in style: BGR uint8 (H, W, 3). Raises as ``Stylizer.run`` does."""
-        look, mix = self._look, self._mix(frame)
-        styled = self._stylizer.run(frame.image, look.strength, mix, keep_color=look.keep_color)
-        settings = (look.strength, look.keep_color, mix)
+        """``frame`` in style: BGR uint8 (H, W, 3). Raises as ``Stylizer.run`` does.
+
+        A card without a signal comes out as it is, and what follows it begins anew.
+        """
+        if not frame.signal:
+            self._smoother.reset()
+            return frame.image
+        # Taken once: another thread may change the Look meanwhile.
+        strength, keep_color, mix = self._look.strength, self._look.keep_color, self._mix(frame)
+        styled = self._stylizer.run(frame.image, strength, mix, keep_color=keep_color)
+        settings = (strength, keep_color, mix)
         # A still, which has a name, shares nothing with the one before.
         if frame.name or settings != self._settings:
             self._smoother.reset()
         self._settings = settings
-        return self._smoother.smooth(frame.image, styled, look.smoothing)
+        return self._smoother.smooth(frame.image, styled, self._look.smoothing)
 
     def _mix(self, frame: SourceFrame) -> Mix | None:
         """The mix of this frame, on its way to the Look's: by the frames' own time, at once where they have none."""

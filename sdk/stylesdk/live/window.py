@@ -5,16 +5,31 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
+from fractions import Fraction
 
 import cv2
 
 from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
-from stylesdk.live.hud import draw_hud
+from stylesdk.live.hud import draw_hud, run_lines
+from stylesdk.live.keeping import Keeping
+from stylesdk.live.progress import Counts
 from stylesdk.live.sources import Source, SourceFrame
 from stylesdk.live.styling import Look
+from stylesdk.stylizer import Stylizer
 
+_KEYS = "s snapshot  r record  f full screen  h hide  q quit"
 _KEYS_THAT_QUIT = {"q", "\x1b"}
+# What waitKeyEx gives for keys without a letter: X11, Windows, macOS.
+_NAMED = {
+    **dict.fromkeys((0xFF52, 0x260000, 0xF700), "up"),
+    **dict.fromkeys((0xFF54, 0x280000, 0xF701), "down"),
+    **dict.fromkeys((0xFFAB, 0x6B0000), "+"),  # of the number pad
+    **dict.fromkeys((0xFFAD, 0x6D0000), "-"),
+}
+_FRESH = 0.25  # seconds that the HUD's figures stay: to be read, and as they cost more than drawing them
+_FPS = Fraction(30)  # a hint for the encoder, where the source knows none
 
 
 class StopRequested(Exception):  # noqa: N818 - a wish of the user, not an error
@@ -22,7 +37,10 @@ class StopRequested(Exception):  # noqa: N818 - a wish of the user, not an error
 
 
 class WindowSink:
-    """A window with a small HUD, whose keys change ``look``. Video has its own speed; a still stays until q."""
+    """A window with a HUD. Its keys change ``look``, take snapshots and record what is shown, without the HUD.
+
+    Video has its own speed; a still stays until q. What cannot be saved is said on the HUD, and the show goes on.
+    """
 
     name = "window"
     main_thread = True
@@ -35,14 +53,25 @@ class WindowSink:
             raise SinkError("no screen (DISPLAY and WAYLAND_DISPLAY are empty)", expected="a desktop", do=do)
         self._title = f"stylesdk: {source.name}"
         try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            # Plain: Qt's tool bar would take the arrow keys and a strip of the picture.
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise SinkError("an OpenCV that cannot open windows", expected="opencv-python", do=do) from error
         self._live, self._waits = source.live, source.kind == "image"
         self._look = None if self._waits else look  # a still is styled once: no key changes it
+        self._keeping = Keeping(source.fps or _FPS, live=source.live)
+        self._figures: Callable[[], list[str]] = list
+        self._lines: list[str] = []
+        self._told = 0.0  # when the figures were taken
+        self._hidden = self._full = False
+        self._latest: Frame | None = None
         self._start: float | None = None
         self._last = time.monotonic()
         self._fps = 0.0
+
+    def watch(self, counts: Callable[[], Counts], stylizer: Stylizer) -> None:
+        """Show on the HUD how the run goes."""
+        self._figures = lambda: run_lines(counts(), stylizer.backend)
 
     def write(self, image: Frame, frame: SourceFrame) -> None:
         """Show ``image``, BGR uint8 (H, W, 3).
@@ -54,33 +83,63 @@ class WindowSink:
         fps, self._last = 1 / max(now - self._last, 1e-6), now
         self._fps = fps if self._start is None else 0.9 * self._fps + 0.1 * fps
         height, width = image.shape[:2]
-        lines = [f"{self._fps:.1f} fps  {width}x{height}" if self._start is not None else f"{width}x{height}"]
-        lines += self._look.captions() if self._look else []
-        lines[-1] += "  q quits"
+        lines = self._keeping.lines(now) + self._hud(now, f"{width}x{height}")
         if self._start is None:
             self._start = now
             cv2.resizeWindow(self._title, width, height)
         cv2.imshow(self._title, draw_hud(image, lines))
+        self._latest = image
+        self._keeping.put(image, frame)
         due = now
         if not self._live and frame.seconds is not None:
             due = self._start + frame.seconds
         self._poll(due)
 
+    def idle(self) -> None:
+        """Look at the keys while no frame comes."""
+        self._poll(time.monotonic())
+
+    def _hud(self, now: float, size: str) -> list[str]:
+        if self._hidden:
+            return []
+        if now - self._told > _FRESH:
+            self._told, self._lines = now, self._figures()
+        first = f"{self._fps:.1f} fps  {size}" if self._start is not None else size
+        if self._look is None:
+            return [f"{first}  q quits"]
+        on, keys = self._look.captions()
+        return [first, on, *self._lines, keys, _KEYS]
+
     def _poll(self, until: float) -> None:
         while True:
             left = until - time.monotonic()
             wait = round(1000 * min(max(left, 0.001), 0.05))  # short, so that keys and the close button count
-            code = cv2.waitKey(wait)
-            key = chr(code & 0xFF).lower() if code >= 0 else ""
+            key = _key_name(cv2.waitKeyEx(wait))
             if key in _KEYS_THAT_QUIT or self._closed():
                 raise StopRequested
-            if self._look:
-                self._look.press(key)
+            self._press(key)
             if left <= 0.001:
                 return
 
+    def _press(self, key: str) -> None:
+        if not self._look or not key or self._look.press(key):
+            return
+        if key == "s" and self._latest is not None:
+            self._keeping.snapshot(self._latest)
+        elif key == "r":
+            self._keeping.record()
+        elif key == "h":
+            self._hidden = not self._hidden
+        elif key == "f":
+            self._full = not self._full
+            mode = cv2.WINDOW_FULLSCREEN if self._full else cv2.WINDOW_NORMAL
+            cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+
     def _closed(self) -> bool:
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # Qt, of which nothing is left after its last window
+            return True
 
     def close(self, *, complete: bool = True) -> None:
         """Close the window; a single still waits for the user first."""
@@ -93,6 +152,17 @@ class WindowSink:
             self.abort()
 
     def abort(self) -> None:
-        """Close the window."""
+        """Close the window and finish what is being recorded."""
         if not self._closed():
             cv2.destroyWindow(self._title)
+        self._keeping.close()
+
+
+def _key_name(code: int) -> str:
+    """What a key is called here: its letter in lower case, ``up``, ``down``, or nothing."""
+    if code < 0:
+        return ""
+    plain = code & 0xFFFF  # without the bits of Num Lock and its like
+    if named := _NAMED.get(code) or _NAMED.get(plain):
+        return named
+    return chr(plain).lower() if 0 < plain < 0x80 else ""

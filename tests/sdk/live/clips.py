@@ -173,7 +173,7 @@ class Screen:
         monkeypatch.setattr(cv2, "imshow", lambda title, image: self.shown.append(image))
         monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: float(self.open))
         monkeypatch.setattr(cv2, "destroyWindow", lambda title: setattr(self, "open", False))
-        monkeypatch.setattr(cv2, "waitKey", self.wait)
+        monkeypatch.setattr(cv2, "waitKeyEx", self.wait)
 
     def wait(self, milliseconds: int) -> int:
         time.sleep(milliseconds / 1000)

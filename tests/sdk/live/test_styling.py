@@ -1,19 +1,19 @@
-"""What keys and options do to frames: fades, the photo's colours, smoothing; the window's keys and its text."""
+"""What keys and options do to frames: fades, strength, the photo's colours, smoothing."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import ListSink, ListSource, Screen
+from clips import ListSink, ListSource
 
-import stylesdk.live.window
 from stylesdk import Stylizer
 from stylesdk.backends.fake import FakeBackend
 from stylesdk.errors import StyleError
-from stylesdk.live import Look, open_sink, run_pipeline
-from stylesdk.live.sources import Kind, SourceFrame
+from stylesdk.live import Look, run_pipeline
+from stylesdk.live.sources import SourceFrame
 from stylesdk.live.styling import Styling
 
 NAMES = ("invert", "dark", "light")  # paint 255 - frame, 50, 100
@@ -80,31 +80,48 @@ def test_look_starts_with_its_own_style_and_the_stylizers_without(frame: np.ndar
 
 def test_keys() -> None:
     look = Look(styles=NAMES)
-    for key in ("4", "0", "9", "", "x", "²", "s"):
-        look.press(key)
+    assert not any(look.press(key) for key in ("4", "0", "9", "", "x", "²", "s", "upper"))
     assert look == Look(styles=NAMES)
-    look.press("2")
-    assert look.style == {"dark": 1.0}
+    assert look.press("2") and look.style == {"dark": 1.0}
     states = []
     for key in "ccmmm":
         look.press(key)
         states.append((look.keep_color, look.smoothing))
     assert states == [(True, 0), (False, 0), (False, 0.5), (False, 0), (False, 0.5)]
     given = Look(smoothing=0.8)
-    given.press("m")
-    assert given.smoothing == 0
-    given.press("m")
-    assert given.smoothing == 0.8
+    for wanted in (0, 0.8, 0):
+        given.press("m")
+        assert given.smoothing == wanted
+
+
+@pytest.mark.parametrize(("less", "more"), [("-", "+"), ("down", "up"), ("-", "=")])
+def test_keys_of_strength_stay_in_range(less: str, more: str) -> None:
+    look = Look()
+    found = []
+    for key in (more, *[less] * 12, more):
+        look.press(key)
+        found.append(look.strength)
+    assert found == [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0, 0, 0.1]
+
+
+def test_keys_of_smoothing_go_by_tenths_and_m_remembers() -> None:
+    look = Look(smoothing=0.9)
+    found = []
+    for key in "]][mm[":
+        look.press(key)
+        found.append(look.smoothing)
+    assert found == [1, 1, 0.9, 0, 0.9, 0.8]
 
 
 def test_captions() -> None:
-    assert Look().captions() == ["c colours  m smoothing"]
-    look = Look(keep_color=True, smoothing=0.5, style={"dark": 0.7, "light": 0.3}, styles=NAMES)
+    keys = "+ - strength  c colours  m [ ] smoothing"
+    assert Look().captions() == ["strength 100%", keys]
+    look = Look(0.4, keep_color=True, smoothing=0.5, style={"dark": 0.7, "light": 0.3}, styles=NAMES)
     assert look.captions() == [
-        "dark 70%  light 30%  photo's colours  smoothing 50%",
-        "1-3 style  c colours  m smoothing",
+        "dark 70%  light 30%  strength 40%  photo's colours  smoothing 50%",
+        f"1-3 style  {keys}",
     ]
-    assert Look(style={"dark": 1.0}, styles=("dark",)).captions() == ["dark", "c colours  m smoothing"]
+    assert Look(style={"dark": 1.0}, styles=("dark",)).captions() == ["dark  strength 100%", keys]
 
 
 def test_keep_color_and_smoothing_reach_the_frames(three: Stylizer) -> None:
@@ -131,6 +148,36 @@ def test_smoothing_begins_anew_with_every_change(three: Stylizer) -> None:
     assert level(styling.run(grey(105, 62))) == 128
 
 
+def test_strength_may_change_between_two_frames(three: Stylizer) -> None:
+    look = Look()
+    styling = Styling(three, look)
+    found = []
+    for strength in (1.0, 0.5, 0.0):
+        look.strength = strength
+        found.append(level(styling.run(grey(105, 0))))
+    assert found == [150, 128, 105]
+
+
+def test_cards_pass_as_they_are_and_what_follows_begins_anew(three: Stylizer) -> None:
+    photos = [105, 106] * 3
+    smoothed = Styling(three, Look(smoothing=1.0))
+    before = [level(smoothed.run(grey(value, pts))) for pts, value in enumerate(photos)]
+    assert before[-1] != 255 - 106, "this noise is smoothed, or the test below says nothing"
+    card = replace(grey(106, 6), signal=False)
+    assert smoothed.run(card) is card.image
+    assert level(smoothed.run(grey(106, 7))) == 255 - 106
+
+
+def test_another_size_in_mid_stream_is_right_at_once(three: Stylizer) -> None:
+    styling = Styling(three, Look(smoothing=1.0))
+    for pts, value in enumerate([105, 106] * 3):
+        styling.run(grey(value, pts))
+    large = SourceFrame(np.full((50, 61, 3), 106, np.uint8), "", 7, Fraction(1, 20))
+    styled = styling.run(large)
+    assert styled.shape == (50, 61, 3) and level(styled) == 255 - 106
+    assert level(styling.run(grey(106, 8))) == 255 - 106
+
+
 def test_stills_are_not_smoothed(three: Stylizer) -> None:
     styling = Styling(three, Look(smoothing=1.0))
     assert [level(styling.run(grey(value, name=str(value)))) for value in (100, 101, 100)] == [155, 154, 155]
@@ -151,35 +198,3 @@ def test_pipeline_follows_the_look(three: Stylizer) -> None:
     assert sink.seen[-1] == (19, 100)
     fading = [value for _, value in sink.seen[4:]]
     assert fading == sorted(fading, reverse=True) and len(set(fading)) > 8
-
-
-def test_window_keys_and_text(monkeypatch: pytest.MonkeyPatch, three: Stylizer) -> None:
-    screen, texts = Screen(monkeypatch), []
-    draw_hud = stylesdk.live.window.draw_hud
-
-    def noting(image: np.ndarray, lines: list[str]) -> np.ndarray:
-        texts.append(lines)
-        assert draw_hud(image, lines).shape == image.shape
-        return image.copy()
-
-    monkeypatch.setattr(stylesdk.live.window, "draw_hud", noting)
-    keys = {2: "3", 4: "C", 6: "m", 18: "q"}
-    screen.key = lambda: ord(keys.pop(len(screen.shown), "\xff"))
-    source, look = ListSource(30), Look(style=three.default_style, styles=three.styles)
-    run_pipeline(source, three, open_sink("window", source, look), look=look)
-    assert texts[0] == ["48x32", "invert", "1-3 style  c colours  m smoothing  q quits"]
-    assert texts[-1][0].endswith("fps  48x32")
-    assert texts[-1][1] == "light  photo's colours  smoothing 50%"
-    assert level(screen.shown[1]) == 254 and level(screen.shown[-1]) == 100
-    assert len(screen.shown) == 18
-
-
-@pytest.mark.parametrize("kind", ["video", "image"])
-def test_window_without_a_look_and_of_a_still_offers_no_keys(monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
-    screen, texts = Screen(monkeypatch), []
-    screen.key = lambda: ord("1")
-    monkeypatch.setattr(stylesdk.live.window, "draw_hud", lambda image, lines: texts.append(lines))
-    sink = open_sink("window", ListSource(1, kind=kind), Look(styles=NAMES) if kind == "image" else None)
-    frame = grey(0)
-    sink.write(frame.image, frame)
-    assert texts == [["48x32  q quits"]]

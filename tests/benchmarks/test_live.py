@@ -1,0 +1,116 @@
+"""Short runs of the live benchmarks, and what they ask of figures. Nothing here is about speed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import live
+import pytest
+import soak
+import typer
+from watching import Samples, Watching, more_at_the_end
+
+
+def run_soak(**options: Any) -> int:
+    """Its exit code: on a loaded machine a run this short may well miss something."""
+    try:
+        soak.main(**options)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def test_live(tmp_path: Path) -> None:
+    output = tmp_path / "live.json"
+    live.main("starry_night.nano", "160x120", 30, 0.05, 2, 5, "onnxruntime", output)
+    report = json.loads(output.read_text(encoding="utf-8"))
+    read = report["latency"]["milliseconds"]
+    assert read["p99"] >= read["p50"] > 0 and report["latency"]["unreadable"] == 0
+    assert read["count"] + report["latency"]["dropped"] == 25, "three more warm up"
+    assert len(report["overhead"]["alone"]) == len(report["overhead"]["through_the_pipeline"]) == 2
+    dropped = report["age"]["dropped"]
+    assert report["age"]["delivered"] + sum(dropped.values()) == 90 and report["age"]["limit"] == "output"
+    assert [line["at_most"] for line in report["requirements"]] == [0.05, 0, 2, 1]
+    assert report["machine"]["processor"] and report["backend"].startswith("onnxruntime")
+
+
+def test_soak(tmp_path: Path) -> None:
+    output = tmp_path / "soak.json"
+    options: dict[str, Any] = {"model": "six", "fps": 20, "faster": 10.0, "runtime": "onnxruntime"}
+    code = run_soak(minutes=0.12, output=output, **options)
+    report = json.loads(output.read_text(encoding="utf-8"))
+    assert code == int(not all(line["met"] for line in report["requirements"]))
+    assert report["opened"] >= 4 and report["recordings"] >= 2 and report["recorded_bytes"] > 1000
+    frames = report["frames"]
+    assert 0 < frames["cards"] < frames["delivered"] <= frames["read"]
+    samples = report["samples"]
+    assert len(samples["rss"]) == len(samples["threads"]) == len(samples["files"]) >= 5
+    assert min(samples["rss"]) > 10 and report["age_ms"]["p99"] >= report["age_ms"]["p50"] > 0
+
+
+def test_scripted_source_changes_its_size_and_is_lost() -> None:
+    script = soak.Script(size=0.3, loss=0.5)
+    source = soak.ScriptedSource(3.6, 30, script)
+    found = list(source)
+    assert {frame.image.shape[:2] for frame in found} >= {(480, 640), (240, 320)}
+    cards = [index for index, frame in enumerate(found) if not frame.signal]
+    assert cards and found[-1].captured - found[0].captured == pytest.approx(3.6, abs=0.6)
+    # A signal, a loss, and a signal again.
+    assert cards[0] > 0 and any(frame.signal for frame in found[cards[0] :])
+
+
+def samples(growth: float, threads: int = 0, files: int = 0, minutes: int = 10) -> Samples:
+    """A run that takes 300 MiB in its first minute, then ``growth`` a minute; it leaks in its last third."""
+    found = Samples()
+    for second in range(60 * minutes):
+        late = second >= 40 * minutes
+        found.seconds.append(second)
+        found.rss.append(min(5 * second, 300) + growth * second / 60)
+        recording = second % 20 > 12
+        found.threads.append(10 + 4 * recording + threads * late)
+        found.files.append(20 + recording + files * late)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seen", "last", "missed"),
+    [
+        (samples(0.2), 50.0, set()),
+        (samples(2.0), 50.0, {"memory after warm-up, MiB a minute"}),
+        (samples(-2.0), 50.0, set()),
+        (samples(0.0, threads=1), 50.0, {"threads, more at the end"}),
+        (samples(0.0, files=3), 50.0, {"open files, more at the end"}),
+        (samples(0.0), 61.0, {"p99 of ages, the last tenth over the first"}),
+    ],
+)
+def test_what_the_soak_asks(seen: Samples, last: float, missed: set[str]) -> None:
+    assert {line.what for line in soak.requirements(seen, 50.0, last) if not line.met} == missed
+
+
+def test_growth_is_that_after_the_warm_up() -> None:
+    assert samples(1.5).growth(soak.WARM) == pytest.approx(1.5)
+    assert samples(1.5).growth(0.0) > 10
+    assert Samples().growth(0.1) == 0 and more_at_the_end([1, 2]) == 0
+
+
+def test_ages_of_the_first_and_the_last_share() -> None:
+    moments = [i / 10 for i in range(1000)]
+    ages = [0.5 if t < 30 else 0.02 if t < 50 else 0.04 for t in moments]
+    assert soak.p99_over_time(moments, ages, 100) == pytest.approx((20, 40))
+    assert soak.p99_over_time([], [], 100) == (0, 0)
+
+
+def test_watching_sees_memory_threads_and_files(tmp_path: Path) -> None:
+    with Watching(every=0.05) as seen:
+        while len(seen.files) < 3:
+            pass
+        block = bytearray(200 * 2**20)
+        with (tmp_path / "a").open("wb"), (tmp_path / "b").open("wb"):
+            count = len(seen.files)
+            while len(seen.files) < count + 3:
+                block[::4096] = b"x" * (len(block) // 4096)
+    assert max(seen.rss) - min(seen.rss[:3]) > 150
+    assert max(seen.files) >= min(seen.files[:3]) + 2
+    assert max(seen.threads) >= 2
