@@ -60,6 +60,7 @@ class _Run:
         self.error: BaseException | None = None
         self.abandoned: set[str] = set()
         self._styling, self._on_frame = styling, on_frame
+        self._closed = False
         self._delivered = self._cards = 0
         self._start = time.perf_counter()
         depth, live = 1 if source.live else _DEPTH, source.live
@@ -100,6 +101,12 @@ class _Run:
             threads[stage].join()
         if self.error is not None:
             raise self.error
+
+    def close_source(self) -> None:
+        """Close the source, once."""
+        if not self._closed:
+            self._closed = True
+            self.source.close()
 
     def end_sink(self, *, keep: bool, complete: bool = False) -> None:
         """Close or abort the sink, unless its own thread is still in it: that would pull it away under its feet."""
@@ -169,7 +176,7 @@ class _Run:
                 late = stage in self.abandoned
                 self._changed.notify_all()
             if late and stage != "style":
-                (self.source.close if stage == "capture" else self.sink.abort)()
+                (self.close_source if stage == "capture" else self.sink.abort)()
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
@@ -179,7 +186,7 @@ class _Run:
         """Wait for all stages, whatever Ctrl-C does: none may work in a source or sink that closes."""
         began = time.perf_counter()
         if self.source.live:
-            self.source.close()  # wakes who waits for its next frame
+            self.close_source()  # wakes who waits for its next frame
         while True:
             try:
                 return self._wait_or_abandon(began)
@@ -262,6 +269,6 @@ def run_pipeline(
         run.end_sink(keep=True, complete=not run.stop.is_set())
     finally:
         if "capture" not in run.abandoned:
-            source.close()
+            run.close_source()
     counts = run.counts()
     return replace(counts, dropped=counts.read - counts.delivered)

@@ -24,7 +24,8 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 _log = logging.getLogger(__name__)
 _SCHEMES = ("rtsp://", "http://", "https://", "tcp://", "udp://")
 _GRAMMAR = (
-    "test, test:N, test:WxH:N, test@RATE, demo, a camera (0, 0@1280x720, 0@1280x720@60, /dev/v4l/by-id/..., camera:NAME), "
+    "test, test:N, test:WxH:N, test@RATE, demo, "
+    "a camera (0, 0@1280x720, 0@1280x720@60, /dev/v4l/by-id/..., camera:NAME), "
     "a stream (rtsp:// http:// https:// tcp:// udp://), screen, screen:N, screen:X,Y,WxH, "
     "an image, a folder, a glob or a video file"
 )
@@ -61,6 +62,8 @@ class SourceFrame:
 class Source(Protocol):
     """Frames to iterate over once, in order. ``close`` may be called twice.
 
+    That of a ``live`` source may be called while another thread waits for its next frame, and ends the iteration.
+
     ``kind`` decides the default output, ``paths`` are the input files, so that no output overwrites them;
     ``live`` sources run by the clock, so a slow consumer misses frames instead of falling behind.
     ``description`` says what was really opened, such as ``camera 0: 1280x720, 30 frames/s, MJPG``.
@@ -90,7 +93,7 @@ def open_source(
     """Open what ``text`` names. Words and addresses win over files: write ``./test`` for a file.
 
     ==================================================  ==========================================================
-    ``test``, ``test:N``, ``test:640x480:N``, ``…@60``    a moving pattern, N frames of it, 60 a second
+    ``test``, ``test:N``, ``test:640x480:N``, ``…@60``  a moving pattern, N frames of it, 60 a second
     ``demo``                                            our own rendered clip
     ``0``, ``0@1280x720``, ``0@60``, ``0@1280x720@60``  a camera, asked for this size and rate
     ``/dev/v4l/by-id/...``, ``camera:PART``             on Linux: a camera by its path, by a part of its name;

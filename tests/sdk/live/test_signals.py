@@ -154,8 +154,8 @@ def test_signs_of_life_are_few_and_a_card_is_one(systemd: socket.socket, monkeyp
             now[0] += 1
             service.frame(counts(delivered, delivered))
         assert told(systemd) == ["WATCHDOG=1"] * 4
-        for delivered in range(6, 16):  # a frame each tenth of a second
-            now[0] += 0.1
+        for delivered in range(6, 16):  # a frame each eighth of a second
+            now[0] += 0.125
             service.frame(counts(delivered, 5))
         assert told(systemd) == ["WATCHDOG=1"] * 2
     assert told(systemd) == ["STOPPING=1"]

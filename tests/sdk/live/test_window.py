@@ -193,9 +193,9 @@ def test_recording_that_fails_says_so_and_the_show_goes_on(
         raise SinkError("no space left on device")
 
     if at == "opening":
-        monkeypatch.setattr("stylesdk.live.video.check_writable", full)
+        monkeypatch.setattr("stylesdk.live.video_sink.check_writable", full)
     else:
-        monkeypatch.setattr(f"stylesdk.live.video.VideoSink.{'write' if at == 'writing' else 'close'}", full)
+        monkeypatch.setattr(f"stylesdk.live.video_sink.VideoSink.{'write' if at == 'writing' else 'close'}", full)
     screen = Screen(monkeypatch)
     with caplog.at_level(logging.WARNING):
         show(screen, three, {5: "r", 12: "r" if at == "finishing" else "\xff"}, count=30)
