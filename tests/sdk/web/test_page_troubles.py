@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from browser import PATIENCE, Server, Tab, chromium
+from browser import AWAY, PATIENCE, Server, Tab, chromium, forgive
 from playwright.sync_api import Playwright
 from websockets.sync.client import connect
 
@@ -15,7 +15,6 @@ pytestmark = pytest.mark.browser
 
 OpenTab = Callable[..., Tab]
 TOKEN = "not-a-secret-1"
-AWAY = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "WebSocket connection")
 
 
 @pytest.fixture
@@ -34,11 +33,6 @@ def test_survives_a_server_restart(tab: Tab, server: Server) -> None:
     tab.until(lambda: len(tab.received) > 3)
     assert tab.message == ""
     forgive(tab, *AWAY)
-
-
-def forgive(tab: Tab, *known: str) -> None:
-    """Of the trouble in this tab, leave what is not one of ``known``."""
-    tab.trouble = [line for line in tab.trouble if not any(part in line for part in known)]
 
 
 def test_stop_and_start_again(tab: Tab) -> None:
@@ -83,7 +77,9 @@ def test_file_that_is_no_picture(tab: Tab, tmp_path: Path) -> None:
 
 def test_unplugged_camera(tab: Tab) -> None:
     tab.start()
-    tab.page.evaluate("document.getElementById('before').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+    tab.page.evaluate(
+        "document.getElementById('before').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))"
+    )
     tab.until(lambda: tab.message == "The camera is gone. Plug it in, then press Start.")
     tab.start()
 
@@ -120,6 +116,7 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
 def test_server_that_wants_another_token(open_tab: OpenTab, guarded: Server) -> None:
     guarded.start("--token", TOKEN)
     tab = open_tab(f"{guarded.url}?token={TOKEN}")
+    tab.page.evaluate("sessionStorage.setItem('stylesdk.transport', 'websocket')")
     assert tab.page.url == guarded.url  # the token is out of sight
     tab.start()
     assert tab.page.locator(".tile").count() == 1
@@ -128,6 +125,16 @@ def test_server_that_wants_another_token(open_tab: OpenTab, guarded: Server) -> 
     tab.until(lambda: "server wants its token" in tab.message)
     assert tab.state == "refused"
     forgive(tab, *AWAY, "401")
+
+
+def test_server_with_other_styles(open_tab: OpenTab, guarded: Server) -> None:
+    guarded.start()
+    tab = open_tab(guarded.url + "?transport=websocket")
+    tab.start()
+    guarded.kill()
+    guarded.start("-s", "udnie")
+    tab.until(lambda: tab.message == "The server was started with other styles. Reload this page.")
+    forgive(tab, *AWAY)
 
 
 def test_insecure_page_says_how_to_open_it(playwright: Playwright, guarded: Server) -> None:
