@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -27,14 +27,6 @@ from stylesdk.web.cli import app
 
 STYLE = "starry_night.nano"
 STARTED = 120  # seconds until the model is loaded, on a busy machine
-# As the command line does it, with a page of the test's own.
-PROGRAM = """
-import pathlib, sys
-import stylesdk.web.app as web
-web.create_app.__defaults__ = (pathlib.Path(sys.argv.pop(1)),)
-from stylesdk.cli import main
-main()
-"""
 
 
 @dataclass
@@ -51,15 +43,14 @@ class Process:
         return int(found[1])
 
 
-def command(page: Path, words: Sequence[str]) -> list[str]:
-    (page / "index.html").write_text("<!doctype html><title>test</title>")
-    return [sys.executable, "-W", "error", "-c", PROGRAM, str(page), "serve", "-s", STYLE, "--threads", "1", *words]
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "stylesdk.cli", "serve", "-s", STYLE, "--threads", "1", *words]
 
 
 @contextmanager
-def serving(page: Path, *words: str) -> Iterator[Process]:
+def serving(*words: str) -> Iterator[Process]:
     process = subprocess.Popen(
-        command(page, words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+        command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     )
     watchdog = threading.Timer(STARTED, process.kill)
     watchdog.start()
@@ -77,9 +68,9 @@ def serving(page: Path, *words: str) -> Iterator[Process]:
         process.communicate()
 
 
-def failing(page: Path, *words: str) -> str:
+def failing(*words: str) -> str:
     done = subprocess.run(
-        command(page, words),
+        command(*words),
         capture_output=True,
         text=True,
         timeout=STARTED,
@@ -91,13 +82,13 @@ def failing(page: Path, *words: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that a parent could send one process")
-def test_styles_as_the_sdk_does_and_starts_again_on_the_same_port(tmp_path: Path, frame: np.ndarray) -> None:
+def test_styles_as_the_sdk_does_and_starts_again_on_the_same_port(frame: np.ndarray) -> None:
     sent = jpeg(frame)
     with Stylizer(STYLE, threads=1) as stylizer:
         wanted = stylizer.run(decoded(sent)).astype(float)
-    with serving(tmp_path, "--port", "0") as first:
+    with serving("--port", "0") as first:
         style_and_stop(first, sent, wanted, signal.SIGINT)
-    with serving(tmp_path, "--port", str(first.port)) as again:
+    with serving("--port", str(first.port)) as again:
         style_and_stop(again, sent, wanted, signal.SIGTERM)
 
 
@@ -113,9 +104,9 @@ def style_and_stop(server: Process, sent: bytes, wanted: np.ndarray, number: int
     assert server.process.wait(PATIENCE) == 130
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        error = failing(tmp_path, "--port", str(other.getsockname()[1]), "-s", "no_such_style")
+        error = failing("--port", str(other.getsockname()[1]), "-s", "no_such_style")
     assert "port" in error and "do this" in error
     assert "no_such_style" not in error, "the port comes first, the model is not looked at"
 
@@ -123,7 +114,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_https_with_a_token(tmp_path: Path) -> None:
     certificate, key = certificate_for(tmp_path)
     words = ["--port", "0", "--certificate", str(certificate), "--key", str(key), "--token", "a-token-of-mine"]
-    with serving(tmp_path, *words) as server:
+    with serving(*words) as server:
         assert server.url == f"https://localhost:{server.port}/?token=a-token-of-mine"
         trusted = ssl.create_default_context(cafile=str(certificate))
         with httpx.Client(verify=trusted, timeout=PATIENCE, follow_redirects=True) as client:
@@ -174,9 +165,8 @@ def test_what_the_command_line_refuses(tmp_path: Path) -> None:
         assert got in str(result.exception) and "do this" in str(result.exception)
 
 
-def test_the_missing_extra_is_named(tmp_path: Path) -> None:
-    block = "import sys; sys.modules['uvicorn'] = None\n"
-    words = command(tmp_path, ["--port", "0"])
-    words[4] = block + "sys.argv.pop(1)\nfrom stylesdk.cli import main\nmain()\n"
+def test_the_missing_extra_is_named() -> None:
+    block = "import sys; sys.modules['uvicorn'] = None; from stylesdk.cli import main; main()"
+    words = [sys.executable, "-c", block, "serve", "--port", "0"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=STARTED, check=False)
     assert done.returncode == 1 and "stylesdk[web]" in done.stderr
