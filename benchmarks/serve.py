@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,17 +73,16 @@ class Turns:
 def running_server(words: list[str]) -> Iterator[int]:
     """Port of a `stylesdk serve` of our own; stopped afterwards."""
     command = [sys.executable, "-m", "stylesdk.cli", "serve", "--port", "0", "--token", TOKEN, *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        for line in process.stdout:
-            if found := re.search(r"http://localhost:(\d+)/", line):
-                yield int(found[1])
-                return
-        raise SystemExit("the server did not start")
-    finally:
-        process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGINT)
-        process.wait(PATIENCE)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"http://localhost:(\d+)/", "".join(islice(process.stdout, 2)))
+            if not found:
+                raise SystemExit("the server did not start")
+            yield int(found[1])
+        finally:
+            process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGINT)
+            process.wait(PATIENCE)
 
 
 def pictures(size: tuple[int, int]) -> list[bytes]:
