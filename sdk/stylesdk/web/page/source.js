@@ -30,7 +30,8 @@
       if (!navigator.mediaDevices) throw new Error(INSECURE);
       const video = { ...CAMERA, ...(id && { deviceId: { exact: id } }) };
       const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false }).catch((error) => {
-        throw new Error(ADVICE[error.name] || `The camera does not open (${error.message}). Try again, or open a file.`);
+        const other = `The camera does not open (${error.message}). Try again, or open a file.`;
+        throw new Error(ADVICE[error.name] || other);
       });
       stream.getVideoTracks()[0].onended = () => this.onend("The camera is gone. Plug it in, then press Start.");
       await this._play(stream, () => stream.getTracks().forEach((track) => track.stop()), turn);

@@ -60,11 +60,13 @@
     const cameras = await stylesdk.Source.cameras();
     const named = cameras.filter(({ name }) => name);
     const options = named.map(({ id, name }) => new Option(name, id));
-    const opened = $("source").querySelector("[value=file]");
-    $("source").replaceChildren(...(options.length ? options : [new Option("Camera", "")]), ...(opened ? [opened] : []));
+    if (!options.length) options.push(new Option("Camera", ""));
+    const opened = $("source").querySelectorAll("[value=file]");
+    $("source").replaceChildren(...options, ...opened);
     const playing = $("before").srcObject?.getVideoTracks()[0]?.getSettings().deviceId;
     const wanted = file ? "file" : playing || chosen;
-    $("source").value = [...$("source").options].some(({ value }) => value === wanted) ? wanted : $("source").options[0].value;
+    const found = [...$("source").options].find(({ value }) => value === wanted);
+    (found || $("source").options[0]).selected = true;
   }
 
   // What is seen
