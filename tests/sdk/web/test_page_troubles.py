@@ -45,6 +45,25 @@ def test_stop_and_start_again(tab: Tab) -> None:
     tab.until(lambda: len(tab.received) > 3)
 
 
+def test_impatient_user_gets_what_was_pressed_last(tab: Tab) -> None:
+    """The camera of the first Start opens after the Stop that followed: it is closed again."""
+    tab.page.evaluate(
+        """() => {
+            const { mediaDevices } = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
+            window.streams = [];
+            mediaDevices.getUserMedia = (wanted) =>
+                open(wanted).then((stream) => (window.streams.push(stream), stream));
+        }"""
+    )
+    tab.page.evaluate("for (let i = 0; i < 5; i++) document.getElementById('start').click()")
+    tab.live()
+    live = "window.streams.filter((s) => s.getTracks()[0].readyState === 'live').length"
+    tab.until(lambda: tab.page.evaluate("window.streams.length") == 3 and tab.page.evaluate(live) == 1)
+    tab.page.click("#start")
+    assert tab.page.evaluate(live) == 0
+    assert tab.state == "idle"
+
+
 def test_frozen_tab_goes_on_when_it_wakes(tab: Tab) -> None:
     tab.start()
     devtools = tab.page.context.new_cdp_session(tab.page)

@@ -70,7 +70,8 @@
       while (alive()) {
         this.onstate("connecting", "Connecting …");
         const started = performance.now();
-        const ending = (await serverTrouble(this._config)) || (alive() && (await this._connectOnce(video, canvas, alive)));
+        let ending = await serverTrouble(this._config);
+        if (!ending && alive()) ending = await this._connectOnce(video, canvas, alive);
         if (!alive()) return;
         if (ending.why === "unfit" && this._transport() === "webrtc" && !forced()) {
           sessionStorage.setItem(REMEMBERED, "websocket");
