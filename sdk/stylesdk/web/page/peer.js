@@ -1,0 +1,118 @@
+"use strict";
+(function (stylesdk) {
+  const CONNECT = 4000; // ms until another way is tried
+  const FIRST_FRAME = 10000; // ms
+  const GATHER = 1000; // ms: without a STUN server, addresses are there at once
+  const BITRATE = 6e6; // bits a second at most: a picture, not a video call
+
+  /** Frames to the server and back over WebRTC, and a data channel for the rest. */
+  class PeerLink {
+    /** As of SocketLink. */
+    constructor(video, canvas, config, hooks) {
+      this.name = "WebRTC";
+      this._video = video;
+      this._canvas = canvas;
+      this._limits = config.limits;
+      this._hooks = hooks;
+      this._trouble = "";
+      this._stops = [];
+      this._ended = new Promise((resolve) => (this._end = resolve));
+    }
+
+    /** Connects and goes on until it ends. @returns {Promise<Ending>} */
+    async run() {
+      const stream = window.RTCPeerConnection ? stylesdk.streamOf(this._video) : null;
+      const track = stream && stream.getVideoTracks()[0];
+      if (!track) return { why: "unfit", message: "" };
+      this._peer = new RTCPeerConnection({ iceServers: [] });
+      this._peer.ontrack = (event) => this._receive(event.track);
+      this._peer.onconnectionstatechange = () => {
+        if (["failed", "closed"].includes(this._peer.connectionState)) this._end({ why: "away" });
+      };
+      this._openControl();
+      this._after(CONNECT, () => this._control.readyState === "connecting" && this._end({ why: "unfit" }));
+      this._connect(track, stream).catch((error) => this._end({ why: "unfit", message: String(error) }));
+      const ending = await this._ended;
+      this._stops.forEach((stop) => stop());
+      this._peer.close();
+      return { message: this._trouble, ...ending };
+    }
+
+    /** @param {object} message */
+    send(message) {
+      if (this._control?.readyState === "open") this._control.send(JSON.stringify(message));
+    }
+
+    close() {
+      this._end({ why: "away" });
+    }
+
+    _openControl() {
+      this._control = this._peer.createDataChannel("control");
+      this._control.onopen = () => this._hooks.open();
+      this._control.onclose = () => this._end({ why: this._trouble ? "refused" : "away" });
+      this._control.onmessage = ({ data }) => {
+        const message = JSON.parse(data);
+        if (message.error) this._trouble = stylesdk.troubleText(message.error);
+        this._hooks.message(message);
+      };
+    }
+
+    async _connect(track, stream) {
+      const { sender } = this._peer.addTransceiver(track, { direction: "sendrecv", streams: [stream] });
+      await this._peer.setLocalDescription();
+      await this._gathered();
+      const { sdp, type } = this._peer.localDescription;
+      const reply = await stylesdk.post("offer", { sdp, type });
+      if (!reply.ok) return this._end(reply.ending);
+      await this._peer.setRemoteDescription(reply.body);
+      await this._limit(sender);
+    }
+
+    /** No larger than the server takes, and rather slower than smaller. */
+    async _limit(sender) {
+      const parameters = sender.getParameters();
+      const longest = Math.max(this._video.videoWidth, this._video.videoHeight);
+      for (const encoding of parameters.encodings || []) {
+        encoding.scaleResolutionDownBy = Math.max(1, longest / this._limits.max_side);
+        encoding.maxBitrate = BITRATE;
+      }
+      parameters.degradationPreference = "maintain-resolution";
+      await sender.setParameters(parameters).catch(() => {}); // a wish: not every browser grants it
+    }
+
+    _gathered() {
+      return new Promise((resolve) => {
+        const check = () => this._peer.iceGatheringState === "complete" && resolve();
+        this._peer.onicegatheringstatechange = check;
+        this._after(GATHER, resolve);
+        check();
+      });
+    }
+
+    _receive(track) {
+      const styled = document.createElement("video");
+      styled.muted = styled.playsInline = true;
+      styled.srcObject = new MediaStream([track]);
+      styled.play().catch(() => {}); // closed before it began
+      let seen = false;
+      this._stops.push(
+        stylesdk.eachFrame(styled, () => {
+          const [width, height] = stylesdk.fittedSize(this._video, this._limits.max_side);
+          if (!width || !styled.videoWidth) return;
+          seen = true;
+          stylesdk.draw(this._canvas, styled, width, height);
+          this._hooks.frame();
+        }),
+      );
+      this._after(FIRST_FRAME, () => seen || document.hidden || this._end({ why: "unfit" }));
+    }
+
+    _after(ms, act) {
+      const timer = setTimeout(act, ms);
+      this._stops.push(() => clearTimeout(timer));
+    }
+  }
+
+  stylesdk.PeerLink = PeerLink;
+})((window.stylesdk ||= {}));

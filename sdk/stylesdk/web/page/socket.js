@@ -1,0 +1,130 @@
+"use strict";
+(function (stylesdk) {
+  const QUALITIES = [0.85, 0.6, 0.3]; // of JPEG: the next where the one before is larger than the server takes
+  const IN_FLIGHT = 2; // one is styled while the next one travels
+  const WHY = { 1001: "away", 1006: "away", 1011: "away", 1012: "away", 1013: "busy" };
+
+  /** Frames to the server and back over a WebSocket: JPEGs both ways, the newest first. */
+  class SocketLink {
+    /**
+     * @param {HTMLVideoElement} video what is sent
+     * @param {HTMLCanvasElement} canvas where what comes back is drawn
+     * @param {Config} config
+     * @param {Hooks} hooks
+     */
+    constructor(video, canvas, config, hooks) {
+      this.name = "WebSocket";
+      this._video = video;
+      this._canvas = canvas;
+      this._limits = config.limits;
+      this._hooks = hooks;
+      this._number = 0;
+      /** @type {Map<number, number>} frames that travel: number -> when they were taken, ms */
+      this._travelling = new Map();
+      this._drawn = 0;
+      this._waiting = false; // a frame that nobody has sent yet
+      this._encoding = false;
+      this._trouble = "";
+    }
+
+    /** Connects and goes on until it ends. @returns {Promise<Ending>} */
+    async run() {
+      const address = new URL("ws", location.href);
+      address.protocol = address.protocol.replace("http", "ws");
+      address.search = address.hash = "";
+      this._socket = new WebSocket(address);
+      this._socket.binaryType = "arraybuffer";
+      const ended = new Promise((resolve) => (this._socket.onclose = resolve));
+      this._socket.onmessage = ({ data }) => (typeof data === "string" ? this._hear(data) : this._show(data));
+      let stop = () => {};
+      this._socket.onopen = () => {
+        this._hooks.open();
+        stop = stylesdk.eachFrame(this._video, () => this._offer());
+      };
+      const { code } = await ended;
+      stop();
+      return { why: WHY[code] || (this._trouble ? "refused" : "away"), message: this._trouble };
+    }
+
+    /** @param {object} message */
+    send(message) {
+      if (this._socket.readyState === WebSocket.OPEN) this._socket.send(JSON.stringify(message));
+    }
+
+    close() {
+      this._socket?.close();
+    }
+
+    _hear(text) {
+      const message = JSON.parse(text);
+      if (message.error) this._trouble = stylesdk.troubleText(message.error);
+      this._hooks.message(message);
+    }
+
+    _offer() {
+      this._waiting = true;
+      void this._pump();
+    }
+
+    async _pump() {
+      if (!this._waiting || this._encoding || this._travelling.size >= IN_FLIGHT) return;
+      this._waiting = false;
+      this._encoding = true;
+      try {
+        const taken = performance.now();
+        const jpeg = await this._jpeg();
+        if (jpeg && this._socket.readyState === WebSocket.OPEN) this._sendFrame(jpeg, taken);
+      } finally {
+        this._encoding = false;
+      }
+      void this._pump();
+    }
+
+    _sendFrame(jpeg, taken) {
+      const number = ++this._number;
+      const packet = new Uint8Array(4 + jpeg.byteLength);
+      new DataView(packet.buffer).setUint32(0, number, true);
+      packet.set(new Uint8Array(jpeg), 4);
+      this._travelling.set(number, taken);
+      this._socket.send(packet);
+    }
+
+    /** The video's frame as JPEG bytes; null where there is none yet, or none small enough. */
+    async _jpeg() {
+      const [width, height] = stylesdk.fittedSize(this._video, this._limits.max_side);
+      if (!width) return null;
+      this._sheet ||= stylesdk.sheet();
+      if (this._sheet.width !== width) this._sheet.width = width;
+      if (this._sheet.height !== height) this._sheet.height = height;
+      this._sheet.getContext("2d", { alpha: false }).drawImage(this._video, 0, 0, width, height);
+      for (const quality of QUALITIES) {
+        const blob = await jpegOf(this._sheet, quality);
+        if (blob && blob.size + 4 <= this._limits.max_bytes) return blob.arrayBuffer();
+      }
+      return null;
+    }
+
+    async _show(data) {
+      const number = new DataView(data).getUint32(0, true);
+      const taken = this._travelling.get(number);
+      // The server leaves out frames that a newer one overtook: none before this one will come.
+      for (const sent of this._travelling.keys()) if (sent <= number) this._travelling.delete(sent);
+      void this._pump();
+      const picture = await createImageBitmap(new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" }));
+      if (number > this._drawn && this._socket.readyState === WebSocket.OPEN) {
+        this._drawn = number;
+        stylesdk.draw(this._canvas, picture, picture.width, picture.height);
+        this._hooks.frame(taken === undefined ? undefined : performance.now() - taken);
+      }
+      picture.close();
+    }
+  }
+
+  function jpegOf(sheet, quality) {
+    // toBlob waits for an idle moment, convertToBlob does not.
+    if (sheet.convertToBlob) return sheet.convertToBlob({ type: "image/jpeg", quality });
+    return new Promise((resolve) => sheet.toBlob(resolve, "image/jpeg", quality));
+  }
+
+  stylesdk.SocketLink = SocketLink;
+})((window.stylesdk ||= {}));

@@ -1,0 +1,101 @@
+"use strict";
+(function (stylesdk) {
+  // Wide enough to look at, small enough for a CPU to keep up.
+  const CAMERA = { width: { ideal: 960 }, height: { ideal: 540 }, frameRate: { ideal: 30 } };
+  const REDRAW = 100; // ms: a stream of a picture that stands still has frames only when it is drawn
+  const LONGEST = 1920; // of a picture
+  const ADVICE = {
+    NotAllowedError: "The camera is blocked. Allow it beside the address, then press Start. Or open a file.",
+    NotFoundError: "There is no camera. Plug one in, then press Start. Or open a file.",
+    NotReadableError: "Another program uses the camera. Close it there, then press Start. Or open a file.",
+    OverconstrainedError: "That camera is gone. Choose another one, then press Start.",
+  };
+  const INSECURE =
+    "Browsers give the camera to secure pages only: open this page through localhost, an SSH tunnel " +
+    "(ssh -L 8000:localhost:8000 HOST) or https. Files work here too.";
+
+  /** What is styled: a camera, a video or a picture, as a <video> that plays. */
+  class Source {
+    /** @param {HTMLVideoElement} video */
+    constructor(video) {
+      this.onend = (/** @type {string} what to do about it */ _message) => {};
+      this._video = video;
+      this._close = () => {};
+    }
+
+    /** @param {string} id as of `cameras`; "" is whichever the browser takes. @throws {Error} for people */
+    async openCamera(id) {
+      this.close();
+      if (!navigator.mediaDevices) throw new Error(INSECURE);
+      const video = { ...CAMERA, ...(id && { deviceId: { exact: id } }) };
+      const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false }).catch((error) => {
+        throw new Error(ADVICE[error.name] || `The camera does not open (${error.message}). Try again, or open a file.`);
+      });
+      stream.getVideoTracks()[0].onended = () => this.onend("The camera is gone. Plug it in, then press Start.");
+      await this._play(stream, () => stream.getTracks().forEach((track) => track.stop()));
+    }
+
+    /** @param {File} file a video or picture; it stays in the browser. @throws {Error} for people */
+    async openFile(file) {
+      this.close();
+      const unreadable = new Error(
+        `The browser cannot show ${file.name || "this file"}. ` +
+          "Open a video (MP4 or WebM with H.264, VP9 or AV1) or a picture (JPEG, PNG, WebP).",
+      );
+      try {
+        await (file.type.startsWith("image/") ? this._openPicture(file) : this._openVideo(file));
+      } catch (error) {
+        this.close();
+        throw error.name === "AbortError" ? error : unreadable;
+      }
+    }
+
+    close() {
+      this._close();
+      this._close = () => {};
+      this._video.pause();
+      this._video.srcObject = null;
+      this._video.removeAttribute("src");
+      this._video.load();
+    }
+
+    /** @returns {Promise<{id: string, name: string}[]>} names are empty until a camera was allowed */
+    static async cameras() {
+      if (!navigator.mediaDevices) return [];
+      const devices = await navigator.mediaDevices.enumerateDevices();
+      return devices.filter((d) => d.kind === "videoinput").map((d) => ({ id: d.deviceId, name: d.label }));
+    }
+
+    async _openPicture(file) {
+      const picture = await createImageBitmap(file);
+      const scale = Math.min(1, LONGEST / Math.max(picture.width, picture.height));
+      const sheet = document.createElement("canvas");
+      sheet.width = Math.max(2, Math.round(picture.width * scale));
+      sheet.height = Math.max(2, Math.round(picture.height * scale));
+      const draw = () => sheet.getContext("2d").drawImage(picture, 0, 0, sheet.width, sheet.height);
+      draw();
+      const stream = sheet.captureStream();
+      const timer = setInterval(draw, REDRAW);
+      await this._play(stream, () => {
+        clearInterval(timer);
+        stream.getTracks().forEach((track) => track.stop());
+        picture.close();
+      });
+    }
+
+    async _openVideo(file) {
+      const address = URL.createObjectURL(file);
+      await this._play(address, () => URL.revokeObjectURL(address));
+      if (!this._video.videoWidth) throw new Error("sound only");
+    }
+
+    async _play(media, close) {
+      this._close = close;
+      if (typeof media === "string") this._video.src = media;
+      else this._video.srcObject = media;
+      await this._video.play();
+    }
+  }
+
+  stylesdk.Source = Source;
+})((window.stylesdk ||= {}));

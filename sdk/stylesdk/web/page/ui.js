@@ -1,0 +1,181 @@
+"use strict";
+/** The page: what is styled, by which engine, and what the user sees of it. */
+(function (stylesdk) {
+  const $ = (id) => document.getElementById(id);
+  const config = window.STYLESDK;
+  const engine = config.mode === "local" ? new stylesdk.LocalEngine(config) : new stylesdk.RemoteEngine(config);
+  const source = new stylesdk.Source($("before"));
+  const recorder = new stylesdk.Recorder($("after"), $("before"));
+  const look = new stylesdk.LookControls(config, (change) => {
+    engine.setLook(change);
+    showStyle();
+  });
+  new stylesdk.Divider($("divider"), $("frame"));
+  let file = null; // what is styled instead of a camera
+  let running = false;
+  let turn = 0; // of start and stop: what a later one overtook changes nothing any more
+
+  async function start() {
+    const mine = ++turn;
+    engine.stop();
+    setRunning(true);
+    showState("connecting", file ? `Opening ${file.name} …` : "Opening the camera …");
+    try {
+      await (file ? source.openFile(file) : source.openCamera($("source").value));
+      if (mine !== turn) return;
+      await engine.start($("before"), $("after"));
+    } catch (error) {
+      if (mine === turn) await stop(error.message);
+    }
+    if (!file) await listCameras();
+  }
+
+  async function stop(message = "") {
+    turn++;
+    setRunning(false);
+    await endRecording();
+    engine.stop();
+    source.close();
+    showState(message ? "refused" : "idle", message);
+  }
+
+  function setRunning(value) {
+    running = value;
+    $("start").textContent = value ? "Stop" : "Start";
+    $("start").classList.toggle("primary", !value);
+  }
+
+  function openFile(chosen) {
+    if (!chosen) return;
+    file = chosen;
+    const option = $("source").querySelector("[value=file]") || $("source").appendChild(new Option("", "file"));
+    option.textContent = chosen.name;
+    $("source").value = "file";
+    $("source").lastFile = chosen;
+    void start();
+  }
+
+  async function listCameras() {
+    const chosen = $("source").value;
+    const cameras = await stylesdk.Source.cameras();
+    const named = cameras.filter(({ name }) => name);
+    const options = named.map(({ id, name }) => new Option(name, id));
+    const opened = $("source").querySelector("[value=file]");
+    $("source").replaceChildren(...(options.length ? options : [new Option("Camera", "")]), ...(opened ? [opened] : []));
+    const playing = $("before").srcObject?.getVideoTracks()[0]?.getSettings().deviceId;
+    const wanted = file ? "file" : playing || chosen;
+    $("source").value = [...$("source").options].some(({ value }) => value === wanted) ? wanted : $("source").options[0].value;
+  }
+
+  // What is seen
+
+  function showState(state, message) {
+    document.body.dataset.state = state;
+    $("state").textContent = message;
+    const drawn = $("after").dataset.drawn === "true";
+    $("divider").hidden = !(running && drawn);
+    $("snapshot").disabled = !drawn;
+    $("record").disabled = !(drawn && running && stylesdk.Recorder.works);
+    if (!running) $("figures").hidden = true;
+  }
+
+  function showFrame() {
+    if ($("after").dataset.drawn === "true") return;
+    $("after").dataset.drawn = "true";
+    showState("live", "");
+  }
+
+  function showFigures(figures) {
+    const ms = (value) => (Number.isFinite(value) ? `${value.toFixed(value < 10 ? 1 : 0)} ms` : "–");
+    const texts = {
+      fps: Number.isFinite(figures.fps) ? figures.fps.toFixed(1) : "–",
+      p50: ms(figures.p50),
+      p99: ms(figures.p99),
+      age: ms(figures.age),
+      dropped: String(figures.dropped ?? "–"),
+      backend: figures.backend || config.backend,
+      transport: figures.transport || "this browser",
+    };
+    for (const [id, text] of Object.entries(texts)) $(id).textContent = text;
+    $("figures").hidden = !running;
+  }
+
+  function showStyle() {
+    const { title, thumbnail } = look.style;
+    $("backdrop").hidden = !thumbnail;
+    if (thumbnail) $("backdrop").src = thumbnail;
+    $("after").setAttribute("aria-label", title ? `After: ${title}` : "After");
+  }
+
+  // What is kept
+
+  async function toggleRecording() {
+    if (recorder.running) return endRecording();
+    recorder.start();
+    showRecording();
+  }
+
+  async function endRecording() {
+    const ended = recorder.stop(look.style.name);
+    showRecording();
+    await ended;
+  }
+
+  function showRecording() {
+    $("record").setAttribute("aria-pressed", String(recorder.running));
+    $("record").querySelector("span").textContent = recorder.running ? "Stop recording" : "Record";
+  }
+
+  function toggleFullscreen() {
+    void (document.fullscreenElement ? document.exitFullscreen() : $("stage").requestFullscreen());
+  }
+
+  // What the user does
+
+  const KEYS = { " ": $("start"), s: $("snapshot"), r: $("record"), f: $("fullscreen") };
+
+  function press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.matches("select")) return;
+    const presses = event.target.matches("button, input, summary"); // which the space key works by itself
+    if (event.key === " " && presses) return;
+    if (!look.press(event.key) && !KEYS[event.key]) return;
+    KEYS[event.key]?.click();
+    event.preventDefault();
+  }
+
+  function drop(event) {
+    event.preventDefault();
+    document.body.classList.toggle("dropping", event.type === "dragover");
+    if (event.type === "drop") openFile(event.dataTransfer.files[0]);
+  }
+
+  engine.onstate = (state, message) => showState(state, message);
+  engine.onfigures = showFigures;
+  engine.onframe = showFrame;
+  source.onend = (message) => void stop(message);
+  $("before").onresize = () => {
+    const { videoWidth, videoHeight } = $("before");
+    if (videoWidth) $("frame").style.setProperty("--aspect", String(videoWidth / videoHeight));
+  };
+  $("start").onclick = () => void (running ? stop() : start());
+  $("snapshot").onclick = () => void stylesdk.saveSnapshot($("after"), look.style.name);
+  $("record").onclick = () => void toggleRecording();
+  $("fullscreen").onclick = toggleFullscreen;
+  $("fullscreen").hidden = !document.fullscreenEnabled;
+  $("open").onclick = () => $("file").click();
+  $("file").onchange = () => {
+    openFile($("file").files[0]);
+    $("file").value = ""; // the same one may be chosen again
+  };
+  $("source").onchange = () => {
+    file = $("source").value === "file" ? $("source").lastFile : null;
+    void start();
+  };
+  document.addEventListener("keydown", press);
+  for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, drop);
+  navigator.mediaDevices?.addEventListener("devicechange", () => void listCameras());
+
+  showStyle();
+  showState("idle", "");
+  void listCameras();
+})((window.stylesdk ||= {}));
