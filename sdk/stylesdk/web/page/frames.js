@@ -2,16 +2,18 @@
 /** Frames of a <video>, as every engine needs them. */
 (function (stylesdk) {
   /**
-   * The video's own size, made smaller where its longest side is over `longest`; even, as codecs like it.
-   * [0, 0] while the size is not known.
+   * The video's own size, made smaller where its longest side is over `longest`, or where it has more pixels than a
+   * 16:9 picture of that side; then even, as codecs like it. [0, 0] while the size is not known.
    * @returns {[number, number]} width and height in pixels
    */
   stylesdk.fittedSize = (video, longest) => {
     const { videoWidth: width, videoHeight: height } = video;
     if (!width || !height) return [0, 0];
-    const scale = Math.min(1, longest / Math.max(width, height));
-    const even = (side) => Math.max(2, 2 * Math.round((side * scale) / 2));
-    return scale === 1 ? [width, height] : [even(width), even(height)];
+    const most = (longest * longest * 9) / 16;
+    const scale = Math.min(longest / Math.max(width, height), Math.sqrt(most / (width * height)));
+    if (scale >= 1) return [width, height];
+    const even = (side) => Math.max(2, 2 * Math.floor((side * scale) / 2));
+    return [even(width), even(height)];
   };
 
   /** Calls `act` with each new frame of `video`, until the function that is returned is called. */

@@ -72,9 +72,9 @@
     /** No larger than the server takes, and rather slower than smaller. */
     async _limit(sender) {
       const parameters = sender.getParameters();
-      const longest = Math.max(this._video.videoWidth, this._video.videoHeight);
+      const [width] = stylesdk.fittedSize(this._video, this._limits.max_side);
       for (const encoding of parameters.encodings || []) {
-        encoding.scaleResolutionDownBy = Math.max(1, longest / this._limits.max_side);
+        encoding.scaleResolutionDownBy = Math.max(1, this._video.videoWidth / width);
         encoding.maxBitrate = BITRATE;
       }
       parameters.degradationPreference = "maintain-resolution";

@@ -76,7 +76,8 @@
           continue;
         }
         if (ending.why === "refused") return this.onstate("refused", ending.message || TEXT.refused);
-        this.onstate(ending.why === "busy" ? "refused" : "lost", TEXT[ending.why] || TEXT.away);
+        if (ending.why === "busy") this.onstate("refused", TEXT.busy);
+        else this.onstate("lost", ending.message ? `${ending.message} Trying again …` : TEXT.away);
         if (performance.now() - started > LONGEST_WAIT) wait = FIRST_WAIT;
         await pause(wait);
         wait = Math.min(wait * 2, LONGEST_WAIT);

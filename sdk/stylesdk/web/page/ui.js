@@ -76,7 +76,7 @@
     $("divider").hidden = !(running && drawn);
     $("snapshot").disabled = !drawn;
     $("record").disabled = !(drawn && running && stylesdk.Recorder.works);
-    if (!running) $("figures").hidden = true;
+    if (!running) $("figures").classList.add("off");
   }
 
   function showFrame() {
@@ -97,7 +97,7 @@
       transport: figures.transport || "this browser",
     };
     for (const [id, text] of Object.entries(texts)) $(id).textContent = text;
-    $("figures").hidden = !running;
+    $("figures").classList.toggle("off", !running);
   }
 
   function showStyle() {

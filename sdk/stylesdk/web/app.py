@@ -1,0 +1,73 @@
+"""The application: page, pictures, health, and a place in the studio over WebSocket or WebRTC."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from stylesdk import __version__
+from stylesdk.live.styling import Look
+from stylesdk.stylizer import Stylizer
+from stylesdk.web.files import PAGE, config_file, page_files, picture_files
+from stylesdk.web.guard import Door, Guard
+from stylesdk.web.limits import Limits
+from stylesdk.web.messages import look_values
+from stylesdk.web.studio import Studio
+from stylesdk.web.thumbnails import thumbnails_from
+from stylesdk.web.websocket import serve_websocket
+
+
+def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE) -> Starlette:
+    """The server's application. It uses ``stylizer`` until its lifespan ends; the caller closes it then.
+
+    Args:
+        stylizer: open; its thumbnails are made here, which also warms it up.
+        door: address and token.
+        limits: what clients may do.
+        page: folder of the page's files.
+
+    Raises:
+        SourceError: no page in ``page``.
+    """
+    look = look_values(Look(style=stylizer.default_style))
+    transports = ["webrtc"] * bool(find_spec("aiortc")) + ["websocket"]
+    told = {"max_side": limits.side, "max_bytes": limits.message}
+    files = page_files(page) | picture_files(thumbnails_from(stylizer))
+    files["config.js"] = config_file(stylizer.styles, look, stylizer.backend, transports, told)
+    studio = Studio(stylizer, limits.clients)
+    codecs = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="stylesdk-codec")
+
+    async def file(request: Request) -> Response:
+        found = files.get(request.path_params["name"])
+        return found.answer(request) if found else PlainTextResponse("not found", 404)
+
+    async def health(_: Request) -> Response:
+        values = {"status": "ok", "version": __version__, "backend": studio.backend, "clients": studio.clients}
+        return JSONResponse(values | {"places": studio.places, "frames": studio.frames})
+
+    async def websocket(socket: WebSocket) -> None:
+        await serve_websocket(socket, studio, codecs, limits)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        studio.close()
+        codecs.shutdown()
+
+    routes = [
+        Route("/healthz", health),
+        WebSocketRoute("/ws", websocket),
+        Route("/{name:path}", file),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, door=door)], lifespan=lifespan)

@@ -1,0 +1,105 @@
+"""Connections under limits, below the application: slow ones, too many of them, floods of small messages."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+
+from stylesdk.web.limits import Allowance, Limits
+
+_PART = 2048  # bytes that are parsed before the allowance is looked at again
+
+
+class Lobby:
+    """Connections that have no place in the studio: each has only so long, and they are only so many."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._waiting: dict[asyncio.Transport, asyncio.TimerHandle] = {}  # the oldest first
+
+    def enter(self, transport: asyncio.Transport) -> None:
+        """Give ``transport`` the time of one request from now on; the oldest one gives way when there are too many."""
+        self.leave(transport)
+        loop = asyncio.get_running_loop()
+        self._waiting[transport] = loop.call_later(self.limits.request, self._end, transport)
+        if len(self._waiting) > self.limits.waiting:
+            self._end(next(iter(self._waiting)))
+
+    def leave(self, transport: asyncio.Transport) -> None:
+        """``transport`` is gone, or has a place and all the time it likes."""
+        if timer := self._waiting.pop(transport, None):
+            timer.cancel()
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        self.leave(transport)
+        transport.abort()
+
+
+class LimitedHttp(H11Protocol):
+    """HTTP whose requests must be over in time, from the first byte of the connection to the last of the answer."""
+
+    def __init__(self, *args: Any, lobby: Lobby, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lobby = lobby
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._lobby.enter(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lobby.leave(self.transport)
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._lobby.enter(self.transport)
+        super().on_response_complete()
+
+
+class LimitedWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket that takes only so many messages and bytes a second.
+
+    The application says by ``scope["state"]["settle"]`` that the client has a place, by ``unsettle`` that it has
+    none any more.
+    """
+
+    def __init__(self, *args: Any, lobby: Lobby, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lobby = lobby
+        now = self.loop.time()
+        self._messages = Allowance(lobby.limits.messages, now)
+        self._bytes = Allowance(lobby.limits.rate, now)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.app_state["settle"] = lambda: self._lobby.leave(self.transport)
+        self.app_state["unsettle"] = lambda: self._lobby.enter(self.transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lobby.leave(self.transport)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse in small parts: a flood of tiny messages must not hold everyone else up."""
+        good = self._bytes.take(len(data), self.loop.time())
+        for start in range(0, len(data), _PART):
+            if self.transport.is_closing() or self.close_sent:
+                return
+            if not good:
+                self._too_much("bytes")
+                return
+            super().data_received(data[start : start + _PART])
+
+    def handle_events(self) -> None:
+        """Pass on what was parsed, when it is not too much."""
+        if self._messages.take(len(self.conn.events), self.loop.time()):
+            super().handle_events()
+        else:
+            self._too_much("messages")
+
+    def _too_much(self, what: str) -> None:
+        self.conn.fail(CloseCode.POLICY_VIOLATION, f"too many {what} a second")
+        self.handle_parser_exception()
