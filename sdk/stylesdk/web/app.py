@@ -6,8 +6,8 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -21,11 +21,16 @@ from stylesdk.live.styling import Look
 from stylesdk.stylizer import Stylizer
 from stylesdk.web.files import PAGE, config_file, page_files, picture_files
 from stylesdk.web.guard import Door, Guard
-from stylesdk.web.limits import Limits
+from stylesdk.web.limits import FULL, TOO_BIG, Limits, Refusal
 from stylesdk.web.messages import look_values
 from stylesdk.web.studio import Studio
 from stylesdk.web.thumbnails import thumbnails_from
 from stylesdk.web.websocket import serve_websocket
+
+if TYPE_CHECKING:
+    from stylesdk.web.webrtc import Calls
+
+_STATUS = {FULL: 503, TOO_BIG: 413}
 
 
 def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE) -> Starlette:
@@ -41,12 +46,13 @@ def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE
         SourceError: no page in ``page``.
     """
     look = look_values(Look(style=stylizer.default_style))
-    transports = ["webrtc"] * bool(find_spec("aiortc")) + ["websocket"]
     told = {"max_side": limits.side, "max_bytes": limits.message}
     files = page_files(page) | picture_files(thumbnails_from(stylizer))
-    files["config.js"] = config_file(stylizer.styles, look, stylizer.backend, transports, told)
     studio = Studio(stylizer, limits.clients)
     codecs = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="stylesdk-codec")
+    calls = _calls(studio, codecs, limits)
+    transports = ["webrtc"] * (calls is not None) + ["websocket"]
+    files["config.js"] = config_file(stylizer.styles, look, stylizer.backend, transports, told)
 
     async def file(request: Request) -> Response:
         found = files.get(request.path_params["name"])
@@ -56,18 +62,49 @@ def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE
         values = {"status": "ok", "version": __version__, "backend": studio.backend, "clients": studio.clients}
         return JSONResponse(values | {"places": studio.places, "frames": studio.frames})
 
+    async def offer(request: Request) -> Response:
+        try:
+            if calls is None:
+                raise Refusal(FULL, "no package aiortc", "WebSocket", "python -m pip install 'stylesdk[web]'")
+            return JSONResponse(await calls.answer(await _body(request, limits)))
+        except Refusal as refusal:
+            return JSONResponse({"error": refusal.parts}, _STATUS.get(refusal.code, 400))
+
     async def websocket(socket: WebSocket) -> None:
         await serve_websocket(socket, studio, codecs, limits)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        if calls is not None:
+            await calls.close()
         studio.close()
         codecs.shutdown()
 
     routes = [
         Route("/healthz", health),
         WebSocketRoute("/ws", websocket),
+        Route("/offer", offer, methods=["POST"]),
         Route("/{name:path}", file),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, door=door)], lifespan=lifespan)
+
+
+def _calls(studio: Studio, codecs: ThreadPoolExecutor, limits: Limits) -> Calls | None:
+    """WebRTC, where aiortc can be imported."""
+    try:
+        from stylesdk.web.webrtc import Calls
+    except ImportError as error:
+        if (error.name or "").startswith("stylesdk"):
+            raise
+        return None
+    return Calls(studio, codecs, limits)
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limits.offer:
+            raise Refusal(TOO_BIG, "a body that does not end", f"{limits.offer} bytes at most")
+    return bytes(body)

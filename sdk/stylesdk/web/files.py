@@ -71,10 +71,7 @@ def config_file(
     styles: tuple[str, ...], look: dict[str, Any], backend: str, transports: list[str], limits: dict[str, int]
 ) -> File:
     """``config.js``, which sets ``window.STYLESDK``."""
-    gallery = [
-        {"name": name, "title": name.replace("_", " ").capitalize(), "thumbnail": f"thumbnails/{quote(name)}.jpg"}
-        for name in styles
-    ]
+    gallery = [{"name": name, "title": title_of(name), "thumbnail": f"thumbnails/{quote(name)}.jpg"} for name in styles]
     config = {
         "mode": "server",
         "version": __version__,
@@ -85,3 +82,8 @@ def config_file(
         "limits": limits,
     }
     return File(f"window.STYLESDK = {json.dumps(config)};\n".encode(), _TYPES[".js"])
+
+
+def title_of(style: str) -> str:
+    """A style's name for people: ``composition_vii`` -> ``Composition VII``."""
+    return " ".join(word.upper() if set(word) <= set("ivx") else word.capitalize() for word in style.split("_"))

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from served import Served, decoded, jpeg, receive, send_frame, served
 
-from stylesdk import Stylizer
-from stylesdk.backends.fake import FakeBackend
-
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
