@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from stylesdk.errors import SourceError, StyleSDKError
@@ -71,7 +73,7 @@ def onnxruntime_web_files(package: str | os.PathLike[str] | None = None) -> dict
     path = Path(package)
     try:
         found = _from_folder(path) if path.is_dir() else _from_archive(path)
-    except (OSError, KeyError, tarfile.TarError, EOFError) as error:
+    except (OSError, KeyError, tarfile.TarError, EOFError, zlib.error) as error:
         raise SourceError(
             f"{path}: {error}", expected=f"the npm package onnxruntime-web {VERSION}, a folder or .tgz", do=_PACK
         ) from error
@@ -116,6 +118,8 @@ def _download(name: str) -> bytes:
         with urllib.request.urlopen(_CDN + name, timeout=_TIMEOUT) as reply:  # noqa: S310 - https, written above
             data: bytes = reply.read(_MAX_BYTES)
     except (OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise _no_download(f"{_CDN}{name}: {error}") from error
     if not _is_right(name, data):
         raise _no_download(f"{_CDN}{name}, other bytes than those of version {VERSION}")

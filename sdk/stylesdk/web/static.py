@@ -74,8 +74,9 @@ def write_static_page(
 def _files(model: str, path: Path, onnxruntime_web: str | os.PathLike[str] | None) -> dict[str, bytes]:
     """Everything in the folder: name -> bytes."""
     runtime = onnxruntime_web_files(onnxruntime_web)
-    binaries = {"model.onnx": read_model_file(path)} | {f"onnxruntime-web/{name}": data for name, data in runtime.items()}
-    loaded = {f"{name}.js": _as_script(f"{name}.js", data) for name, data in binaries.items()}
+    binaries = {f"onnxruntime-web/{name}.js": data for name, data in runtime.items()}
+    binaries["model.onnx.js"] = read_model_file(path)
+    loaded = {name: _as_script(name, data) for name, data in binaries.items()}
     with Stylizer(model) as stylizer:
         pictures, config = thumbnails_from(stylizer), _config(stylizer)
     config["megabytes"] = round(sum(map(len, loaded.values())) / 1e6)
