@@ -1,0 +1,208 @@
+"""The page over a WebSocket: what is shown is what the SDK draws, and every control does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from browser import Server, Tab, decoded, distance, nearest
+
+from stylesdk import Stylizer
+from stylesdk.frames import Frame
+
+pytestmark = pytest.mark.browser
+
+SAME = 1.0  # of 255, mean: two decoders of one JPEG
+CODEC = 6.0  # of 255, mean: what a JPEG of the browser's changes in the scene, which is all fine grass
+OpenTab = Callable[..., Tab]
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> Iterator[Stylizer]:
+    with Stylizer("six", runtime="onnxruntime", threads=1) as six:
+        yield six
+
+
+@pytest.fixture
+def tab(open_tab: OpenTab, server: Server) -> Tab:
+    return open_tab(server.url + "?transport=websocket")
+
+
+def test_styled_frames_are_the_sdks(tab: Tab, stylizer: Stylizer) -> None:
+    tab.start()
+    tab.until(lambda: len(tab.received) > 3)
+    for number in sorted(tab.received)[:3]:
+        sent, received = decoded(tab.sent[number]), decoded(tab.received[number])
+        assert sent.shape == (270, 480, 3)
+        assert distance(as_sent(stylizer.run(sent)), received) < SAME
+        assert distance(sent, received) > 20
+    assert tab.canvas().shape == (270, 480, 3)
+
+
+def test_look_is_what_the_controls_say(tab: Tab, stylizer: Stylizer) -> None:
+    tab.start()
+    tab.page.check("input[value=wave]", force=True)
+    tab.until(lambda: styled_as(tab, stylizer, style="wave"))
+    tab.page.fill("#strength", "0.5")
+    tab.until(lambda: styled_as(tab, stylizer, style="wave", strength=0.5))
+    assert tab.page.inner_text("#strength-value") == "50 %"
+    tab.page.check("#keep-color")
+    tab.until(lambda: styled_as(tab, stylizer, style="wave", strength=0.5, keep_color=True))
+    tab.page.fill("#strength", "0")
+    tab.until(lambda: distance(*tab.pair()) < CODEC)
+
+
+def styled_as(tab: Tab, stylizer: Stylizer, style: str, strength: float = 1, keep_color: bool = False) -> bool:
+    sent, received = tab.pair()
+    return distance(as_sent(stylizer.run(sent, strength, style, keep_color=keep_color)), received) < SAME
+
+
+def as_sent(styled: Frame) -> Frame:
+    """A picture after the server's JPEG: of a painting, that alone changes 6 of 255."""
+    return decoded(cv2.imencode(".jpg", styled, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+
+
+def test_divider_shows_before_and_after(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:
+    tab.start()
+    frame, divider = tab.page.locator("#frame"), tab.page.locator("#divider")
+    box = frame.bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    tab.page.mouse.move(box["x"] + 2, middle[1])
+    tab.page.mouse.down()
+    tab.page.mouse.move(*middle, steps=3)
+    tab.page.mouse.up()
+    assert divider.get_attribute("aria-valuenow") == "50"
+    styled = [stylizer.run(image) for image in scene]
+    left, right = halves(decoded(frame.screenshot()))
+    assert nearest(left, [halves(image)[0] for image in scene]) < 8
+    assert nearest(right, [halves(image)[1] for image in styled]) < 12
+    assert nearest(right, [halves(image)[1] for image in scene]) > 20
+    divider.focus()
+    for key, value in (("ArrowRight", 52), ("ArrowLeft", 50), ("PageUp", 60), ("Home", 0), ("End", 100)):
+        divider.press(key)
+        assert divider.get_attribute("aria-valuenow") == str(value)
+    assert divider.get_attribute("aria-valuetext") == "100 % before"
+    assert nearest(halves(decoded(frame.screenshot()))[1], [halves(image)[1] for image in scene]) < 8
+
+
+def halves(image: Frame) -> tuple[Frame, Frame]:
+    """The left and the right of a picture, small, without the divider and the round corners."""
+    small = cv2.resize(image, (160, 90), interpolation=cv2.INTER_AREA)[8:-8]
+    return small[:, 8:66], small[:, 94:-8]
+
+
+def test_snapshot_is_the_picture(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:
+    assert tab.page.is_disabled("#snapshot")
+    tab.start()
+    with tab.page.expect_download() as saved:
+        tab.page.click("#snapshot")
+    assert saved.value.suggested_filename.startswith("starry_night-")
+    assert saved.value.suggested_filename.endswith(".png")
+    image = decoded(Path(saved.value.path()).read_bytes())
+    assert image.shape == (270, 480, 3)
+    assert nearest(image, [stylizer.run(frame) for frame in scene]) < 12
+    assert nearest(image, scene) > 20
+
+
+def test_recording_is_a_film_of_the_styled_frames(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:
+    tab.start()
+    film = recorded(tab)
+    styled = [stylizer.run(frame) for frame in scene]
+    with av.open(str(film)) as container:
+        assert not container.streams.audio
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert len(frames) > 5
+    assert frames[-1].shape == (270, 480, 3)
+    assert nearest(frames[-1], styled) < 15 < nearest(frames[-1], scene)
+
+
+def recorded(tab: Tab) -> Path:
+    """Records some twenty frames, and returns the film."""
+    tab.page.click("#record")
+    assert tab.page.get_attribute("#record", "aria-pressed") == "true"
+    before = len(tab.received)
+    tab.until(lambda: len(tab.received) > before + 20)
+    with tab.page.expect_download() as saved:
+        tab.page.click("#record")
+    assert saved.value.suggested_filename.endswith(".webm")
+    return Path(saved.value.path())
+
+
+def test_video_file_is_styled_and_recorded_with_its_sound(tab: Tab, scene: list[Frame], tmp_path: Path) -> None:
+    clip = write_webm(tmp_path / "clip.webm", [cv2.flip(frame, 1) for frame in scene])
+    tab.page.set_input_files("#file", clip)
+    tab.live()
+    assert tab.page.locator("#source option:checked").inner_text() == "clip.webm"
+    sent = tab.pair()[0]
+    assert nearest(sent, [cv2.flip(frame, 1) for frame in scene]) < 6 < nearest(sent, scene)
+    with av.open(str(recorded(tab))) as container:
+        sound = np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
+    assert np.abs(sound).max() > 0.1  # silence would be 0, the tone is 0.5
+    assert not [url for url in tab.requests if "clip" in url]  # it stays here
+
+
+def write_webm(path: Path, frames: list[Frame]) -> Path:
+    """Frames at 25 a second, four times over, with a tone."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libvpx", rate=25, options={"deadline": "realtime", "crf": "4", "b": "4M"})
+        video.height, video.width, video.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        audio = out.add_stream("libopus", rate=48000, layout="mono")
+        for image in frames * 4:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        out.mux(video.encode(None))
+        seconds = np.arange(48000 * len(frames) * 4 // 25) / 48000
+        tone = (0.5 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32)
+        sound = av.AudioFrame.from_ndarray(tone[None], format="flt", layout="mono")
+        sound.sample_rate, sound.pts = 48000, 0
+        fifo = av.AudioFifo()
+        fifo.write(sound)
+        for part in fifo.read_many(960, partial=True):
+            out.mux(audio.encode(part))
+        out.mux(audio.encode(None))
+    return path
+
+
+def test_dropped_picture_is_styled(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:
+    png = cv2.imencode(".png", scene[3])[1].tobytes()
+    transfer = tab.page.evaluate_handle(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "scene.png", { type: "image/png" }));
+            return transfer;
+        }""",
+        list(png),
+    )
+    tab.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    tab.live()
+    sent, received = tab.pair()
+    assert distance(sent, scene[3]) < CODEC
+    assert distance(as_sent(stylizer.run(sent)), received) < SAME
+
+
+def test_smoothing_reaches_the_server(tab: Tab) -> None:
+    """Of a picture that stands still, smoothing shows only in what the server echoes."""
+    looks: list[str] = []
+    tab.page.on("websocket", lambda ws: ws.on("framereceived", lambda d: isinstance(d, str) and looks.append(d)))
+    tab.start()
+    tab.page.fill("#smoothing", "0.35")
+    tab.until(lambda: any('"smoothing": 0.35' in text for text in looks))
+    tab.page.press("body", "m")
+    tab.until(lambda: any('"smoothing": 0,' in text or '"smoothing": 0}' in text for text in looks[-3:]))
+    tab.page.press("body", "m")
+    tab.until(lambda: '"smoothing": 0.35' in "".join(looks[-3:]))
+    assert tab.page.input_value("#smoothing") == "0.35"
+
+
+def test_figures_are_told(tab: Tab) -> None:
+    tab.start()
+    tab.until(lambda: "ms" in tab.page.inner_text("#p50"))
+    assert tab.page.inner_text("#backend").startswith("onnxruntime")
+    assert tab.page.inner_text("#transport") == "WebSocket"
+    assert float(tab.page.inner_text("#fps")) > 0
+    age, p50 = (float(tab.page.inner_text(name).removesuffix(" ms")) for name in ("#age", "#p50"))
+    assert age > p50 > 0  # an age counts from the camera to the screen
