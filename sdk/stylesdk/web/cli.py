@@ -37,12 +37,15 @@ def serve(
     static: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a page that needs no server to this folder, and end.")
     ] = None,
+    onnxruntime_web: Annotated[
+        Path | None, typer.Option(help="Its npm package, folder or .tgz, for --static where there is no network.")
+    ] = None,
 ) -> None:
     """Serve a page that styles the browser's camera or a video. Nothing is stored, nothing leaves this machine."""
     if static is not None:
         from stylesdk.web.static import write_static_page
 
-        write_static_page(static, model=style)
+        write_static_page(static, model=style, onnxruntime_web=onnxruntime_web)
         return
     try:
         from stylesdk.web import app as web

@@ -86,7 +86,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Parse in small parts: a flood of tiny messages must not hold everyone else up."""
         good = self._bytes.take(len(data), self.loop.time())
         for start in range(0, len(data), _PART):
-            if self.transport.is_closing() or self.close_sent:
+            if self.transport.is_closing():
                 return
             if not good:
                 self._too_much("bytes")

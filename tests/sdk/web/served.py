@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import httpx
 import numpy as np
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from stylesdk import Stylizer
@@ -112,3 +113,17 @@ def receive(client: ClientConnection, kind: str) -> Any:
                 return number, milliseconds, decoded(message[8:])
         elif kind in (values := json.loads(message)):
             return values[kind]
+
+
+def refused(client: ClientConnection) -> tuple[int, dict[str, str]]:
+    """Read until the server hangs up: the code of the close, and the error that was told before it."""
+    error: dict[str, str] = {}
+    end = time.monotonic() + PATIENCE
+    try:
+        while True:
+            message = client.recv(timeout=end - time.monotonic())
+            if isinstance(message, str):
+                error = json.loads(message).get("error", error)
+    except ConnectionClosed as closed:
+        assert closed.rcvd is not None, closed
+        return closed.rcvd.code, error
