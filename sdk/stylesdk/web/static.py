@@ -23,7 +23,7 @@ from stylesdk.mix import split_style
 from stylesdk.styles import resolve
 from stylesdk.stylizer import Stylizer
 from stylesdk.web.onnxruntime_web import FILES, LICENCE, VERSION, onnxruntime_web_files
-from stylesdk.web.thumbnails import thumbnails_from
+from stylesdk.web.thumbnails import thumbnails_from, title_of
 
 PAGE = Path(__file__).parent / "page"
 _LIST = "files.json"
@@ -93,7 +93,7 @@ def _files(model: str, path: Path, onnxruntime_web: str | os.PathLike[str] | Non
 def _config(stylizer: Stylizer) -> dict[str, Any]:
     # Numbers: a style's name is whatever its manifest says, and no path.
     styles = [
-        {"name": name, "title": name.replace("_", " ").capitalize(), "thumbnail": f"thumbnails/{number}.jpg"}
+        {"name": name, "title": title_of(name), "thumbnail": f"thumbnails/{number}.jpg"}
         for number, name in enumerate(stylizer.styles, 1)
     ]
     return {

@@ -20,10 +20,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from stylesdk.errors import ModelFileError, SinkError, SourceError, StyleError
 from stylesdk.styles import resolve
 from stylesdk.web import onnxruntime_web
+from stylesdk.web.cli import app
 from stylesdk.web.onnxruntime_web import FILES, VERSION, onnxruntime_web_files
 from stylesdk.web.static import write_static_page
 
@@ -240,3 +242,12 @@ def test_without_a_network_the_error_says_what_to_do(cdn: Path) -> None:
         onnxruntime_web_files()
     assert f"npm pack onnxruntime-web@{VERSION}" in str(error.value)
     assert f"--onnxruntime-web onnxruntime-web-{VERSION}.tgz" in str(error.value)
+
+
+def test_the_command_writes_the_folder(package: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["-s", "wave.nano", "--static", str(out), "--onnxruntime-web", str(package)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert str(out / "index.html") in result.output.replace("\n", "")
+    assert (out / "index.html").is_file()
