@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 from browser import Tab, chromium, write_mjpeg
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Error, Page, Playwright
 
 from stylesdk import Stylizer
 from stylesdk.frames import Frame, recolored
@@ -264,6 +264,20 @@ def test_a_page_that_is_not_whole_says_what_is_missing(browser: Browser, site: P
     tab.page.click("#start")  # stop
     tab.start()
     context.close()
+
+
+def test_after_a_failure_it_begins_anew(open_tab: Callable[..., Tab], site: Path, python: Stylizer) -> None:
+    tab = open_tab(f"{site.as_uri()}/index.html?backend=wasm")
+    tab.page.evaluate("""() => {
+      const own = String(stylesdk.localWorker);
+      const bad = own.replace("const rgba =", "if (height === 80) throw new Error('out of memory'); $&");
+      stylesdk.localWorker = { toString: () => bad };
+    }""")
+    good, bad = render_frame(10, 100, (72, 128)), render_frame(10, 100, (80, 128))
+    for _ in range(2):
+        assert furthest(styled_by(tab.page, good, style={"wave": 1}), python.run(good, style="wave")) <= CLOSE
+        with pytest.raises(Error, match="out of memory"):
+            styled_by(tab.page, bad)
 
 
 def test_colours_are_kept_exactly_as_in_python(open_tab: Callable[..., Tab], site: Path) -> None:

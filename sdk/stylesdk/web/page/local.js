@@ -121,8 +121,7 @@
     /** Loads runtime and model, once. */
     _open() {
       this._opening ??= this._openWorker().catch((error) => {
-        this._opening = undefined;
-        this._worker?.terminate();
+        this._close(error.message);
         throw error;
       });
       return this._opening;
@@ -131,12 +130,9 @@
     async _openWorker() {
       const [model, ...runtime] = await Promise.all([this._config.model, ...this._config.runtime].map(loaded));
       const source = `(${stylesdk.localWorker})((${stylesdk.pixels})());`;
-      const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-      this._worker = new Worker(address);
+      this._worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
       this._worker.onmessage = ({ data }) => this._answer(data);
-      this._worker.onerror = (event) => {
-        for (const id of [...this._asked.keys()]) this._answer({ id, error: event.message || "the worker failed" });
-      };
+      this._worker.onerror = (event) => this._close(event.message || "the worker failed");
       const wanted = new URLSearchParams(location.search).get("backend");
       const count = this._config.styles.length;
       this._backend = await this._ask("open", { runtime, model, count, wanted }, []);
@@ -149,10 +145,17 @@
     }
 
     _answer({ id, reply, error }) {
-      const { resolve, reject } = this._asked.get(id);
+      if (error !== undefined) return this._close(error);
+      this._asked.get(id).resolve(reply);
       this._asked.delete(id);
-      if (error === undefined) resolve(reply);
-      else reject(new Error(error));
+    }
+
+    /** A worker that failed once is in no known state: the next start opens another one. */
+    _close(reason) {
+      this._worker?.terminate();
+      this._opening = undefined;
+      for (const { reject } of this._asked.values()) reject(new Error(reason));
+      this._asked.clear();
     }
   }
 

@@ -28,7 +28,7 @@
       ort.env.logLevel = "error";
       ort.env.wasm.wasmBinary = wasm.buffer;
       ort.env.wasm.wasmPaths = { mjs: asUrl(glue) };
-      ort.env.wasm.numThreads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, THREADS) : 1;
+      ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, THREADS) : 1;
       onnx = await unpacked(model);
       styles = count;
       await use("wasm");

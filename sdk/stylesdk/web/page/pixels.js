@@ -49,41 +49,44 @@
     /** Averages of 4x4 pixels, blurred: Float32Array (height / 4 x width / 4 x 3). */
     function coarse(photo, width, height, columns, rows) {
       const sums = new Float32Array(columns * rows * 3);
-      for (let y = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) {
-          const to = ((y / COARSE | 0) * columns + (x / COARSE | 0)) * 3;
-          for (let c = 0; c < 3; c++) sums[to + c] += photo[(y * width + x) * 3 + c];
+      for (let y = 0, from = 0; y < height; y++) {
+        const row = Math.floor(y / COARSE) * columns;
+        for (let x = 0; x < width; x++, from += 3) {
+          const to = (row + ((x / COARSE) | 0)) * 3;
+          sums[to] += photo[from];
+          sums[to + 1] += photo[from + 1];
+          sums[to + 2] += photo[from + 2];
         }
       }
-      for (let y = 0; y < rows; y++) {
+      for (let y = 0, at = 0; y < rows; y++) {
         for (let x = 0; x < columns; x++) {
           const area = Math.min(COARSE, width - x * COARSE) * Math.min(COARSE, height - y * COARSE);
-          for (let c = 0; c < 3; c++) sums[(y * columns + x) * 3 + c] /= area;
+          for (const end = at + 3; at < end; at++) sums[at] /= area * 9; // of a blur over 3x3
         }
       }
-      return blurred(sums, columns, rows);
+      return around(sums, columns, rows, 3, 1, (a, b) => a + b);
     }
 
-    function blurred(image, columns, rows) {
-      const result = new Float32Array(image.length);
-      each(columns, rows, 1, (at, near) => {
-        for (let c = 0; c < 3; c++) result[at * 3 + c] += image[near * 3 + c] / 9;
-      });
-      return result;
-    }
-
-    /** Calls `visit(place, neighbour)` for all places; beyond the edge the edge is repeated. */
-    function each(columns, rows, reach, visit) {
-      for (let y = 0; y < rows; y++) {
-        for (let x = 0; x < columns; x++) {
-          for (let v = y - reach; v <= y + reach; v++) {
-            const row = Math.min(Math.max(v, 0), rows - 1) * columns;
-            for (let u = x - reach; u <= x + reach; u++) {
-              visit(y * columns + x, row + Math.min(Math.max(u, 0), columns - 1));
+    /** Each value joined with those around it, first along rows, then columns; the edge is repeated beyond itself. */
+    function around(image, columns, rows, channels, reach, join) {
+      const along = (values, count, step, others, stride) => {
+        const result = new Float32Array(values.length);
+        for (let other = 0; other < others; other++) {
+          for (let place = 0; place < count; place++) {
+            for (let c = 0; c < channels; c++) {
+              const start = other * stride + c;
+              let joined = values[start + Math.max(place - reach, 0) * step];
+              for (let near = place - reach + 1; near <= place + reach; near++) {
+                joined = join(joined, values[start + Math.min(Math.max(near, 0), count - 1) * step]);
+              }
+              result[start + place * step] = joined;
             }
           }
         }
-      }
+        return result;
+      };
+      const line = columns * channels;
+      return along(along(image, columns, channels, rows, line), rows, line, columns, channels);
     }
 
     /** The old frame's weight that leaves a share 1 - `amount` of independent noise. */
@@ -129,26 +132,23 @@
           const place = (at / 3) | 0;
           change[place] = Math.max(change[place], Math.abs(seen[at] - this._seen[at]));
         }
-        const widened = new Float32Array(change.length);
-        each(columns, rows, AROUND, (at, near) => {
-          if (change[near] > widened[at]) widened[at] = change[near];
-        });
-        return widened;
+        return around(change, columns, rows, 1, AROUND, Math.max);
       }
 
       /** `keep` lies between the pixels: it is read bilinearly. */
       _blend(styled, keep, width, height, columns, rows) {
         const result = new Uint8ClampedArray(styled.length);
-        const across = Array.from({ length: width }, (_, x) => between(x, columns));
+        const shown = this._shown;
+        const line = new Float32Array(columns);
         for (let y = 0, at = 0; y < height; y++) {
-          const [top, bottom, down] = between(y, rows);
+          const down = between(y, rows);
+          const [top, bottom] = [Math.floor(down) * columns, Math.ceil(down) * columns];
+          for (let x = 0; x < columns; x++) line[x] = mixed(keep[top + x], keep[bottom + x], down % 1);
           for (let x = 0; x < width; x++) {
-            const [left, right, along] = across[x];
-            const upper = keep[top * columns + left] * (1 - along) + keep[top * columns + right] * along;
-            const lower = keep[bottom * columns + left] * (1 - along) + keep[bottom * columns + right] * along;
-            const old = upper * (1 - down) + lower * down;
+            const across = between(x, columns);
+            const old = mixed(line[Math.floor(across)], line[Math.ceil(across)], across % 1);
             for (const end = at + 3; at < end; at++) {
-              result[at] = this._shown[at] = styled[at] + old * (this._shown[at] - styled[at]);
+              result[at] = shown[at] = mixed(styled[at], shown[at], old);
             }
           }
         }
@@ -158,12 +158,10 @@
 
     const clip = (value) => Math.min(Math.max(value, 0), 1);
 
-    /** The two coarse places around a fine one, and how near it is to the second, 0-1. */
-    function between(fine, count) {
-      const place = Math.min(Math.max((fine + 0.5) / COARSE - 0.5, 0), count - 1);
-      const first = Math.floor(place);
-      return [first, Math.min(first + 1, count - 1), place - first];
-    }
+    const mixed = (a, b, share) => a + share * (b - a);
+
+    /** Where a fine place lies among `count` coarse ones. */
+    const between = (fine, count) => Math.min(Math.max((fine + 0.5) / COARSE - 0.5, 0), count - 1);
 
     return { bgrFromRgba, rgbaFromBgr, recolored, Smoother };
   };
