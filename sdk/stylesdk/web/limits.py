@@ -26,7 +26,7 @@ class Limits:
         sizes: frame sizes a client may have in ten seconds: each may cost a runtime a new plan of memory.
         idle: seconds after which a client that sends nothing loses its place.
         stuck: seconds after which one that takes nothing does.
-        request: seconds for a whole request, and to be given a place.
+        request: seconds for a whole request, to be given a place, and for the first frame over WebRTC.
         waiting: connections without a place; the oldest gives way to the next.
     """
 
@@ -41,7 +41,7 @@ class Limits:
     sizes: int = 6
     idle: float = 60.0
     stuck: float = 20.0
-    request: float = 10.0
+    request: float = 15.0
     waiting: int = 64
 
 

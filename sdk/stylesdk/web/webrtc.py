@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Any
 
 import av
@@ -31,7 +30,6 @@ from stylesdk.web.vp8 import set_up_vp8
 
 _LINES = 64  # m= and candidate lines of an offer, far more than a browser has
 _GOODBYE = 2.0  # seconds for the last words
-_DESCRIBED = 15.0  # seconds to read an offer and find our addresses; browsers' own may have to be looked up
 
 set_up_vp8()
 
@@ -58,7 +56,7 @@ class Calls:
         description = _description(offer)
         call = _Call(self._studio, self._codecs, self._limits)
         try:
-            answer = await asyncio.wait_for(call.answer(description), _DESCRIBED)
+            answer = await asyncio.wait_for(call.answer(description), self._limits.request)
         except BaseException as error:
             await call.close()
             if isinstance(error, Refusal | asyncio.CancelledError):
@@ -213,7 +211,7 @@ class _Call:
     async def _receive(self) -> None:
         assert self._track is not None
         frames = Allowance(self._limits.messages, time.monotonic())
-        wait = _DESCRIBED  # for the first frame, as the place is held without one
+        wait = self._limits.request
         while True:
             try:
                 frame = await asyncio.wait_for(self._track.recv(), wait)
@@ -248,12 +246,12 @@ class _Call:
             self._channel.send(text)
 
     async def _say(self, text: str) -> None:
+        """Last words: the channel may not be open yet, and what is sent has to leave before all is closed."""
+        end = self._loop.time() + _GOODBYE
+        while not self._channel and self._loop.time() < end:
+            await asyncio.sleep(0.02)
         self._send(text)
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._flushed(), _GOODBYE)
-
-    async def _flushed(self) -> None:
-        while self._channel and self._channel.readyState == "open" and self._channel.bufferedAmount:
+        while self._channel and self._channel.bufferedAmount and self._loop.time() < end:
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)  # what left the buffer is on its way
 

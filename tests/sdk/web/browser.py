@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import httpx
 import numpy as np
@@ -21,6 +22,8 @@ from playwright.sync_api import Browser, Page, Playwright, WebSocket
 
 from stylesdk.frames import Frame
 
+# What a browser says of a server that is killed, gone, or has just begun to listen.
+AWAY = ("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "ERR_ABORTED", "WebSocket connection")
 PATIENCE = 60.0  # seconds, for anything that takes a moment on a machine that is not busy
 
 
@@ -50,6 +53,27 @@ def write_mjpeg(path: Path, frames: Sequence[Frame]) -> Path:
     """Frames as Chromium's fake camera reads them, at 30 a second."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
     path.write_bytes(b"".join(cv2.imencode(".jpg", frame, quality)[1].tobytes() for frame in frames))
+    return path
+
+
+def write_webm(path: Path, frames: list[Frame]) -> Path:
+    """Frames at 25 a second, four times over, with a tone."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libvpx", rate=25, options={"deadline": "realtime", "crf": "4", "b": "4M"})
+        video.height, video.width, video.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        audio = out.add_stream("libopus", rate=48000, layout="mono")
+        for image in frames * 4:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        out.mux(video.encode(None))
+        seconds = np.arange(48000 * len(frames) * 4 // 25) / 48000
+        tone = (0.5 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32)
+        sound = av.AudioFrame.from_ndarray(tone[None], format="flt", layout="mono")
+        sound.sample_rate, sound.pts = 48000, 0
+        fifo = av.AudioFifo()
+        fifo.write(sound)
+        for part in fifo.read_many(960, partial=True):
+            out.mux(audio.encode(part))
+        out.mux(audio.encode(None))
     return path
 
 
@@ -84,6 +108,7 @@ class Tab:
         self.requests: list[str] = []
         self.sent: dict[int, bytes] = {}
         self.received: dict[int, bytes] = {}
+        self.most_in_flight = 0
         page.on("console", lambda line: line.type in ("error", "warning") and self.trouble.append(line.text))
         page.on("pageerror", lambda error: self.trouble.append(str(error)))
         page.on("requestfailed", lambda request: self.trouble.append(f"{request.url}: {request.failure}"))
@@ -91,18 +116,21 @@ class Tab:
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("websocket", self._watch)
 
-    def _watch(self, socket: WebSocket) -> None:
-        def keep(kept: dict[int, bytes], start: int) -> Callable[[Any], None]:
-            def frame(data: bytes | str) -> None:
-                if isinstance(data, bytes):
-                    kept[int.from_bytes(data[:4], "little")] = data[start:]
-
-            return frame
-
+    def _watch(self, websocket: WebSocket) -> None:
         self.sent.clear()
         self.received.clear()
-        socket.on("framesent", keep(self.sent, 4))
-        socket.on("framereceived", keep(self.received, 8))
+        websocket.on("framesent", self._sent)
+        websocket.on("framereceived", self._received)
+
+    def _sent(self, data: bytes | str) -> None:
+        if isinstance(data, bytes):
+            number = int.from_bytes(data[:4], "little")
+            self.sent[number] = data[4:]
+            self.most_in_flight = max(self.most_in_flight, number - max(self.received, default=0))
+
+    def _received(self, data: bytes | str) -> None:
+        if isinstance(data, bytes):
+            self.received[int.from_bytes(data[:4], "little")] = data[8:]
 
     def until(self, what: Callable[[], Any], patience: float = PATIENCE) -> None:
         """Wait until ``what()`` holds."""
@@ -136,6 +164,11 @@ class Tab:
         """What is drawn: BGR uint8 (H, W, 3)."""
         address = self.page.evaluate("document.getElementById('after').toDataURL('image/png')")
         return decoded(base64.b64decode(address.split(",")[1]))
+
+
+def forgive(tab: Tab, *known: str) -> None:
+    """Of the trouble in this tab, leave what is not one of ``known``."""
+    tab.trouble = [line for line in tab.trouble if not any(part in line for part in known)]
 
 
 class Server:

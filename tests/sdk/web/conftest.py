@@ -56,7 +56,7 @@ def open_tab(browser: Browser) -> Iterator[Callable[..., Tab]]:
     assert [line for tab in tabs for line in tab.trouble] == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of the bundled six styles, on onnxruntime with one thread."""
     running = Server(tmp_path_factory.mktemp("server") / "log", "--runtime", "onnxruntime", "--threads", "1")

@@ -42,6 +42,9 @@ class Served:
     def get(self, path: str, **options: Any) -> httpx.Response:
         return httpx.get(self.url + path, timeout=PATIENCE, **options)
 
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.post(self.url + path, timeout=PATIENCE, **options)
+
     def health(self) -> dict[str, Any]:
         found: dict[str, Any] = self.get("/healthz").json()
         return found

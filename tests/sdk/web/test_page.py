@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from browser import Server, Tab, decoded, distance, nearest
+from browser import Server, Tab, decoded, distance, nearest, write_webm
 
 from stylesdk import Stylizer
 from stylesdk.frames import Frame
@@ -41,6 +41,7 @@ def test_styled_frames_are_the_sdks(tab: Tab, stylizer: Stylizer) -> None:
         assert distance(as_sent(stylizer.run(sent)), received) < SAME
         assert distance(sent, received) > 20
     assert tab.canvas().shape == (270, 480, 3)
+    assert tab.most_in_flight <= 2
 
 
 def test_look_is_what_the_controls_say(tab: Tab, stylizer: Stylizer) -> None:
@@ -144,27 +145,6 @@ def test_video_file_is_styled_and_recorded_with_its_sound(tab: Tab, scene: list[
         sound = np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
     assert np.abs(sound).max() > 0.1  # silence would be 0, the tone is 0.5
     assert not [url for url in tab.requests if "clip" in url]  # it stays here
-
-
-def write_webm(path: Path, frames: list[Frame]) -> Path:
-    """Frames at 25 a second, four times over, with a tone."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream("libvpx", rate=25, options={"deadline": "realtime", "crf": "4", "b": "4M"})
-        video.height, video.width, video.pix_fmt = *frames[0].shape[:2], "yuv420p"
-        audio = out.add_stream("libopus", rate=48000, layout="mono")
-        for image in frames * 4:
-            out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
-        out.mux(video.encode(None))
-        seconds = np.arange(48000 * len(frames) * 4 // 25) / 48000
-        tone = (0.5 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32)
-        sound = av.AudioFrame.from_ndarray(tone[None], format="flt", layout="mono")
-        sound.sample_rate, sound.pts = 48000, 0
-        fifo = av.AudioFifo()
-        fifo.write(sound)
-        for part in fifo.read_many(960, partial=True):
-            out.mux(audio.encode(part))
-        out.mux(audio.encode(None))
-    return path
 
 
 def test_dropped_picture_is_styled(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:

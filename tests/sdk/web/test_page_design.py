@@ -19,6 +19,8 @@ FOCUSED = """() => {
     return { id: at.id || at.value || at.tagName, width: [style.outlineWidth, knob.outlineWidth],
              style: [style.outlineStyle, knob.outlineStyle] };
 }"""
+ORDER = ["source", "open", "divider", "start", "snapshot", "record", "fullscreen", "starry_night", "strength"]
+ORDER += ["smoothing", "keep-color", "SUMMARY"]
 # Text and what is behind it: colours as the browser shows them.
 COLORS = """(selector) => {
     const at = document.querySelector(selector);
@@ -38,15 +40,13 @@ def test_keyboard_alone(tab: Tab) -> None:
     page.keyboard.press("Space")
     tab.live()
     seen = []
-    for _ in range(13):
+    for _ in ORDER:
         page.keyboard.press("Tab")
         focused: dict[str, Any] = page.evaluate(FOCUSED)
         rings = [w for w, s in zip(focused["width"], focused["style"], strict=True) if s != "none" and w != "0px"]
         assert rings, f"no focus to be seen on {focused['id']}"
         seen.append(focused["id"])
-    order = ["source", "open", "divider", "start", "snapshot", "record", "fullscreen"]
-    assert seen[: len(order)] == order
-    assert seen[len(order) : -2] == ["starry_night", "strength", "smoothing", "keep-color"] or "SUMMARY" in seen
+    assert seen == ORDER
     page.focus("input[value=starry_night]")
     page.keyboard.press("ArrowRight")
     assert page.is_checked("input[value=the_scream]")
@@ -91,15 +91,15 @@ def test_names_and_roles(tab: Tab) -> None:
         'heading "stylesdk" [level=1]',
         'combobox "Camera or file"',
         'region "Picture"',
-        'img "After: Starry night"',
-        'slider "Before and after": 0 % before',
-        'status',
+        'img "After: Starry Night"',
+        'slider "Before and after"',
+        "status",
         'button "Stop"',
         'button "Snapshot"',
         'button "Record"',
         'button "Full screen"',
         'group "Style"',
-        'radio "Starry night" [checked]',
+        'radio "Starry Night" [checked]',
         'radio "Udnie"',
         'slider "Strength"',
         'slider "Smoothing"',
@@ -111,7 +111,9 @@ def test_names_and_roles(tab: Tab) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("name", "width", "height"), [("phone", 390, 844), ("narrow", 360, 640), ("desktop", 1440, 900)])
+@pytest.mark.parametrize(
+    ("name", "width", "height"), [("phone", 390, 844), ("narrow", 360, 640), ("desktop", 1440, 900)]
+)
 def test_fits_and_can_be_read(
     open_tab: OpenTab, server: Server, name: str, width: int, height: int, scheme: str
 ) -> None:
@@ -134,7 +136,7 @@ def test_fits_and_can_be_read(
         assert box is not None
         assert box["x"] >= 0 and box["y"] >= 0
         assert box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, control
-    for text in ("h1", "#start", "#open", "#fps", "#figures dt", ".tile span", "legend", "output", "summary"):
+    for text in ("h1", "#start", "#open", "#fps", "#figures dt", ".tile span", "legend", "#strength-value", "summary"):
         ink, paper = tab.page.evaluate(COLORS, text)
         assert contrast(ink, paper) >= 4.5, (text, ink, paper)  # WCAG 2.2 AA
 

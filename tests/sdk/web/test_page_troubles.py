@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from browser import PATIENCE, Server, Tab, chromium
+from browser import AWAY, PATIENCE, Server, Tab, chromium, forgive
 from playwright.sync_api import Playwright
 from websockets.sync.client import connect
 
@@ -15,7 +15,6 @@ pytestmark = pytest.mark.browser
 
 OpenTab = Callable[..., Tab]
 TOKEN = "not-a-secret-1"
-AWAY = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE", "WebSocket connection")
 
 
 @pytest.fixture
@@ -36,11 +35,6 @@ def test_survives_a_server_restart(tab: Tab, server: Server) -> None:
     forgive(tab, *AWAY)
 
 
-def forgive(tab: Tab, *known: str) -> None:
-    """Of the trouble in this tab, leave what is not one of ``known``."""
-    tab.trouble = [line for line in tab.trouble if not any(part in line for part in known)]
-
-
 def test_stop_and_start_again(tab: Tab) -> None:
     tab.start()
     tab.page.click("#start")
@@ -49,6 +43,25 @@ def test_stop_and_start_again(tab: Tab) -> None:
     assert tab.canvas().std() > 20
     tab.start()
     tab.until(lambda: len(tab.received) > 3)
+
+
+def test_impatient_user_gets_what_was_pressed_last(tab: Tab) -> None:
+    """The camera of the first Start opens after the Stop that followed: it is closed again."""
+    tab.page.evaluate(
+        """() => {
+            const { mediaDevices } = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
+            window.streams = [];
+            mediaDevices.getUserMedia = (wanted) =>
+                open(wanted).then((stream) => (window.streams.push(stream), stream));
+        }"""
+    )
+    tab.page.evaluate("for (let i = 0; i < 5; i++) document.getElementById('start').click()")
+    tab.live()
+    live = "window.streams.filter((s) => s.getTracks()[0].readyState === 'live').length"
+    tab.until(lambda: tab.page.evaluate("window.streams.length") == 3 and tab.page.evaluate(live) == 1)
+    tab.page.click("#start")
+    assert tab.page.evaluate(live) == 0
+    assert tab.state == "idle"
 
 
 def test_frozen_tab_goes_on_when_it_wakes(tab: Tab) -> None:
@@ -83,7 +96,9 @@ def test_file_that_is_no_picture(tab: Tab, tmp_path: Path) -> None:
 
 def test_unplugged_camera(tab: Tab) -> None:
     tab.start()
-    tab.page.evaluate("document.getElementById('before').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+    tab.page.evaluate(
+        "document.getElementById('before').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))"
+    )
     tab.until(lambda: tab.message == "The camera is gone. Plug it in, then press Start.")
     tab.start()
 
@@ -120,6 +135,7 @@ def guarded(tmp_path: Path) -> Iterator[Server]:
 def test_server_that_wants_another_token(open_tab: OpenTab, guarded: Server) -> None:
     guarded.start("--token", TOKEN)
     tab = open_tab(f"{guarded.url}?token={TOKEN}")
+    tab.page.evaluate("sessionStorage.setItem('stylesdk.transport', 'websocket')")
     assert tab.page.url == guarded.url  # the token is out of sight
     tab.start()
     assert tab.page.locator(".tile").count() == 1
@@ -128,6 +144,16 @@ def test_server_that_wants_another_token(open_tab: OpenTab, guarded: Server) -> 
     tab.until(lambda: "server wants its token" in tab.message)
     assert tab.state == "refused"
     forgive(tab, *AWAY, "401")
+
+
+def test_server_with_other_styles(open_tab: OpenTab, guarded: Server) -> None:
+    guarded.start()
+    tab = open_tab(guarded.url + "?transport=websocket")
+    tab.start()
+    guarded.kill()
+    guarded.start("-s", "udnie")
+    tab.until(lambda: tab.message == "The server was started with other styles. Reload this page.")
+    forgive(tab, *AWAY)
 
 
 def test_insecure_page_says_how_to_open_it(playwright: Playwright, guarded: Server) -> None:

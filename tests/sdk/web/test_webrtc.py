@@ -14,11 +14,16 @@ import av
 import httpx
 import numpy as np
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import VIDEO_CLOCK_RATE, MediaStreamTrack
-from served import PATIENCE, Served, served
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, rtcrtpreceiver
+from aiortc.codecs.vpx import Vp8Encoder, vp8_depayload
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.mediastreams import VIDEO_CLOCK_RATE, MediaStreamError, MediaStreamTrack
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from served import PATIENCE, Served, refused, served
 
 from stylesdk.live.scene import render_frame
+from stylesdk.web.limits import Limits
+from stylesdk.web.vp8 import monstrous
 
 FPS = 15
 
@@ -89,9 +94,19 @@ class Peer:
             await asyncio.sleep(0.02)
         pytest.fail(f"no {kind} in {self.messages}")
 
+    async def close(self) -> None:
+        await self.connection.close()
+
+    async def until(self, state: str) -> None:
+        """Wait until the connection is ``state``."""
+        end = time.monotonic() + 3 * PATIENCE
+        while self.connection.connectionState != state:
+            assert time.monotonic() < end, self.connection.connectionState
+            await asyncio.sleep(0.05)
+
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 3 * PATIENCE))
+    asyncio.run(asyncio.wait_for(work, 6 * PATIENCE))
 
 
 @pytest.fixture
@@ -115,8 +130,137 @@ def test_a_styled_track_comes_back(tmp_path: Path, picture: np.ndarray) -> None:
             assert figures["backend"] == "fake" and figures["age"] > 0
             assert server.health()["clients"] == 1
         finally:
-            await peer.connection.close()
+            await peer.close()
 
     with served(tmp_path) as server:
         run(call(server))
         server.until(clients=0)
+
+
+def test_frames_keep_their_time(tmp_path: Path, picture: np.ndarray) -> None:
+    async def call(server: Served) -> None:
+        peer = Peer(server, picture)
+        try:
+            await peer.connect()
+            (track,) = peer.tracks
+            times = [(await asyncio.wait_for(track.recv(), PATIENCE)).pts for _ in range(8)]
+            steps = np.diff(times) / (VIDEO_CLOCK_RATE / FPS)  # in frames of the camera: some may be left out
+            assert (steps > 0.5).all() and np.abs(steps - np.rint(steps)).max() < 0.01, times
+        finally:
+            await peer.close()
+
+    with served(tmp_path) as server:
+        run(call(server))
+
+
+@pytest.mark.parametrize(
+    ("limits", "text", "got"),
+    [
+        (Limits(), '{"look": {"strength": 7}}', "strength"),
+        (Limits(), b"bytes", "bytes"),
+        (Limits(side=200), None, "320x240"),
+    ],
+    ids=["no look", "bytes", "a large frame"],
+)
+def test_a_refusal_is_told_and_ends_the_call(
+    tmp_path: Path, picture: np.ndarray, limits: Limits, text: str | bytes | None, got: str
+) -> None:
+    async def call(server: Served) -> None:
+        peer = Peer(server, picture)
+        try:
+            await peer.connect()
+            await asyncio.wait_for(peer.opened.wait(), PATIENCE)
+            if text is not None:
+                peer.channel.send(text)
+            error = await peer.message("error")
+            assert got in error["got"] and error["expected"]
+            server.until(clients=0)
+        finally:
+            await peer.close()
+
+    with served(tmp_path, limits=limits) as server:
+        run(call(server))
+
+
+def test_places_are_shared_with_websockets(tmp_path: Path, picture: np.ndarray) -> None:
+    async def call(server: Served) -> None:
+        first, second = Peer(server, picture), Peer(server, picture)
+        try:
+            await first.connect()
+            await second.connection.setLocalDescription(await second.connection.createOffer())
+            ours = second.connection.localDescription
+            answer = await second.post({"sdp": ours.sdp, "type": ours.type})
+            assert answer.status_code == 503 and "1 places taken" in answer.json()["error"]["got"]
+            with server.websocket() as client:
+                assert refused(client)[0] == 1013
+        finally:
+            await first.close()
+            await second.close()
+
+    with served(tmp_path, limits=Limits(clients=1)) as server:
+        run(call(server))
+        server.until(clients=0)
+
+
+def test_a_caller_that_never_connects_loses_its_place(tmp_path: Path, picture: np.ndarray) -> None:
+    async def call(server: Served) -> None:
+        peer = Peer(server, picture)
+        try:
+            await peer.connection.setLocalDescription(await peer.connection.createOffer())
+            ours = peer.connection.localDescription
+            assert (await peer.post({"sdp": ours.sdp, "type": ours.type})).status_code == 200
+            assert server.health()["clients"] == 1
+        finally:
+            await peer.close()
+
+    with served(tmp_path, limits=Limits(request=2)) as server:
+        run(call(server))
+        server.until(clients=0)
+
+
+def test_audio_is_not_taken(tmp_path: Path, picture: np.ndarray) -> None:
+    async def call(server: Served) -> None:
+        peer = Peer(server, picture)
+        try:
+            peer.connection.addTransceiver("audio")
+            await peer.connection.setLocalDescription(await peer.connection.createOffer())
+            ours = peer.connection.localDescription
+            answer = await peer.post({"sdp": ours.sdp, "type": ours.type})
+            assert answer.status_code == 400 and "3 media" in answer.json()["error"]["got"]
+        finally:
+            await peer.close()
+
+    with served(tmp_path) as server:
+        run(call(server))
+        assert server.health()["clients"] == 0
+
+
+def test_the_server_stops_in_the_middle_of_a_call(tmp_path: Path, picture: np.ndarray) -> None:
+    async def call() -> None:
+        with served(tmp_path) as server:
+            peer = Peer(server, picture)
+            await peer.connect()
+            await peer.frame_like(255.0 - picture, 8)
+        # The server is gone, and said so.
+        await peer.until("closed")
+        with pytest.raises(MediaStreamError):
+            while True:
+                await asyncio.wait_for(peer.tracks[0].recv(), PATIENCE)
+        await peer.close()
+
+    run(call())
+
+
+def test_monsters_are_not_decoded(picture: np.ndarray) -> None:
+    encoder = Vp8Encoder()
+    frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+    frame.pts, frame.time_base = 0, Fraction(1, VIDEO_CLOCK_RATE)
+    payloads, _ = encoder.encode(frame, force_keyframe=True)
+    data = b"".join(vp8_depayload(payload) for payload in payloads)
+    assert not monstrous(data)
+    monster = data[:6] + (16383).to_bytes(2, "little") * 2 + data[10:]
+    assert monstrous(monster)
+    decoder = rtcrtpreceiver.get_decoder(RTCRtpCodecParameters("video/VP8", VIDEO_CLOCK_RATE))
+    assert decoder.decode(JitterFrame(monster, 0)) == []
+    (decoded,) = decoder.decode(JitterFrame(data, 0))
+    assert (decoded.width, decoded.height) == (320, 240)

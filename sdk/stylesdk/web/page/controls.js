@@ -98,7 +98,7 @@
     /** @param {number} value 0-100, percent of the width */
     set(value) {
       this._value = Math.min(100, Math.max(0, Math.round(value)));
-      this._frame.style.setProperty("--divider", `${this._value}%`);
+      this._frame.style.setProperty("--divider", String(this._value));
       this._handle.setAttribute("aria-valuenow", String(this._value));
       this._handle.setAttribute("aria-valuetext", `${this._value} % before`);
     }

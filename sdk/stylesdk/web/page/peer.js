@@ -50,12 +50,25 @@
     _openControl() {
       this._control = this._peer.createDataChannel("control");
       this._control.onopen = () => this._hooks.open();
-      this._control.onclose = () => this._end({ why: this._trouble ? "refused" : "away" });
-      this._control.onmessage = ({ data }) => {
-        const message = JSON.parse(data);
-        if (message.error) this._trouble = stylesdk.troubleText(message.error);
-        this._hooks.message(message);
-      };
+      this._control.onclose = () => this._end({ why: "away" }); // even if refused: it may be for having slept
+      this._control.onmessage = ({ data }) => void this._hear(JSON.parse(data));
+    }
+
+    async _hear(message) {
+      if (message.error) this._trouble = stylesdk.troubleText(message.error);
+      if (message.figures) message.figures.age += await this._underway();
+      this._hooks.message(message);
+    }
+
+    /** Milliseconds that frames spend outside the server: on the network, and waiting to be shown. */
+    async _underway() {
+      let sum = 0;
+      for (const report of (await this._peer.getStats()).values()) {
+        if (report.type === "candidate-pair" && report.nominated) sum += 1000 * (report.currentRoundTripTime || 0);
+        if (report.type === "inbound-rtp" && report.jitterBufferEmittedCount)
+          sum += (1000 * report.jitterBufferDelay) / report.jitterBufferEmittedCount;
+      }
+      return sum;
     }
 
     async _connect(track, stream) {

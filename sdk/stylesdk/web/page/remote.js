@@ -21,6 +21,7 @@
     away: "The server does not answer. Trying again …",
     busy: "All places are taken. Trying again until one is free …",
     refused: "The server refused this page. Reload it.",
+    changed: "The server was started with other styles. Reload this page.",
     token: "The server wants its token. Open the address that it printed, with ?token= at the end.",
   };
 
@@ -69,7 +70,7 @@
       while (alive()) {
         this.onstate("connecting", "Connecting …");
         const started = performance.now();
-        const ending = (await serverTrouble()) || (alive() && (await this._connectOnce(video, canvas, alive)));
+        const ending = (await serverTrouble(this._config)) || (alive() && (await this._connectOnce(video, canvas, alive)));
         if (!alive()) return;
         if (ending.why === "unfit" && this._transport() === "webrtc" && !forced()) {
           sessionStorage.setItem(REMEMBERED, "websocket");
@@ -158,14 +159,19 @@
 
   const forced = () => new URLSearchParams(location.search).get("transport");
 
-  /** Whether a server is there that knows us. @returns {Promise<Ending|null>} */
-  async function serverTrouble() {
+  /** What speaks against connecting. @returns {Promise<Ending|null>} */
+  async function serverTrouble(config) {
+    const away = { why: "away", message: "" };
     try {
-      const reply = await fetch("config.js", { cache: "no-store", signal: AbortSignal.timeout(4000) });
+      const reply = await fetch("config.js", { cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
       if (reply.status === 401) return { why: "refused", message: TEXT.token };
-      return reply.ok ? null : { why: "away", message: "" };
+      if (!reply.ok) return away;
+      const text = await reply.text();
+      const { styles } = JSON.parse(text.slice(text.indexOf("{"), text.lastIndexOf("}") + 1));
+      const same = String(styles.map(({ name }) => name)) === String(config.styles.map(({ name }) => name));
+      return same ? null : { why: "refused", message: TEXT.changed };
     } catch {
-      return { why: "away", message: "" };
+      return away;
     }
   }
 

@@ -21,35 +21,38 @@
       this.onend = (/** @type {string} what to do about it */ _message) => {};
       this._video = video;
       this._close = () => {};
+      this._turn = 0; // what opens after another one was asked for is closed again
     }
 
     /** @param {string} id as of `cameras`; "" is whichever the browser takes. @throws {Error} for people */
     async openCamera(id) {
-      this.close();
+      const turn = this.close();
       if (!navigator.mediaDevices) throw new Error(INSECURE);
       const video = { ...CAMERA, ...(id && { deviceId: { exact: id } }) };
       const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false }).catch((error) => {
         throw new Error(ADVICE[error.name] || `The camera does not open (${error.message}). Try again, or open a file.`);
       });
       stream.getVideoTracks()[0].onended = () => this.onend("The camera is gone. Plug it in, then press Start.");
-      await this._play(stream, () => stream.getTracks().forEach((track) => track.stop()));
+      await this._play(stream, () => stream.getTracks().forEach((track) => track.stop()), turn);
     }
 
     /** @param {File} file a video or picture; it stays in the browser. @throws {Error} for people */
     async openFile(file) {
-      this.close();
+      const turn = this.close();
       const unreadable = new Error(
         `The browser cannot show ${file.name || "this file"}. ` +
           "Open a video (MP4 or WebM with H.264, VP9 or AV1) or a picture (JPEG, PNG, WebP).",
       );
       try {
-        await (file.type.startsWith("image/") ? this._openPicture(file) : this._openVideo(file));
+        await (file.type.startsWith("image/") ? this._openPicture(file, turn) : this._openVideo(file, turn));
       } catch (error) {
+        if (turn !== this._turn) throw error;
         this.close();
-        throw error.name === "AbortError" ? error : unreadable;
+        throw unreadable;
       }
     }
 
+    /** @returns {number} the turn that begins */
     close() {
       this._close();
       this._close = () => {};
@@ -57,6 +60,7 @@
       this._video.srcObject = null;
       this._video.removeAttribute("src");
       this._video.load();
+      return ++this._turn;
     }
 
     /** @returns {Promise<{id: string, name: string}[]>} names are empty until a camera was allowed */
@@ -66,7 +70,7 @@
       return devices.filter((d) => d.kind === "videoinput").map((d) => ({ id: d.deviceId, name: d.label }));
     }
 
-    async _openPicture(file) {
+    async _openPicture(file, turn) {
       const picture = await createImageBitmap(file);
       const scale = Math.min(1, LONGEST / Math.max(picture.width, picture.height));
       const sheet = document.createElement("canvas");
@@ -76,20 +80,25 @@
       draw();
       const stream = sheet.captureStream();
       const timer = setInterval(draw, REDRAW);
-      await this._play(stream, () => {
+      const close = () => {
         clearInterval(timer);
         stream.getTracks().forEach((track) => track.stop());
         picture.close();
-      });
+      };
+      await this._play(stream, close, turn);
     }
 
-    async _openVideo(file) {
+    async _openVideo(file, turn) {
       const address = URL.createObjectURL(file);
-      await this._play(address, () => URL.revokeObjectURL(address));
+      await this._play(address, () => URL.revokeObjectURL(address), turn);
       if (!this._video.videoWidth) throw new Error("sound only");
     }
 
-    async _play(media, close) {
+    async _play(media, close, turn) {
+      if (turn !== this._turn) {
+        close();
+        throw new Error("overtaken");
+      }
       this._close = close;
       if (typeof media === "string") this._video.src = media;
       else this._video.srcObject = media;

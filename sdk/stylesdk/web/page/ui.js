@@ -12,6 +12,7 @@
   });
   new stylesdk.Divider($("divider"), $("frame"));
   let file = null; // what is styled instead of a camera
+  let lastFile = null; // what can be chosen again
   let running = false;
   let turn = 0; // of start and stop: what a later one overtook changes nothing any more
 
@@ -25,15 +26,15 @@
       if (mine !== turn) return;
       await engine.start($("before"), $("after"));
     } catch (error) {
-      if (mine === turn) await stop(error.message);
+      if (mine === turn) stop(error.message);
     }
     if (!file) await listCameras();
   }
 
-  async function stop(message = "") {
+  function stop(message = "") {
     turn++;
     setRunning(false);
-    await endRecording();
+    void endRecording();
     engine.stop();
     source.close();
     showState(message ? "refused" : "idle", message);
@@ -47,11 +48,10 @@
 
   function openFile(chosen) {
     if (!chosen) return;
-    file = chosen;
+    file = lastFile = chosen;
     const option = $("source").querySelector("[value=file]") || $("source").appendChild(new Option("", "file"));
     option.textContent = chosen.name;
     $("source").value = "file";
-    $("source").lastFile = chosen;
     void start();
   }
 
@@ -152,12 +152,12 @@
   engine.onstate = (state, message) => showState(state, message);
   engine.onfigures = showFigures;
   engine.onframe = showFrame;
-  source.onend = (message) => void stop(message);
+  source.onend = stop;
   $("before").onresize = () => {
     const { videoWidth, videoHeight } = $("before");
     if (videoWidth) $("frame").style.setProperty("--aspect", String(videoWidth / videoHeight));
   };
-  $("start").onclick = () => void (running ? stop() : start());
+  $("start").onclick = () => (running ? stop() : void start());
   $("snapshot").onclick = () => void stylesdk.saveSnapshot($("after"), look.style.name);
   $("record").onclick = () => void toggleRecording();
   $("fullscreen").onclick = toggleFullscreen;
@@ -168,7 +168,7 @@
     $("file").value = ""; // the same one may be chosen again
   };
   $("source").onchange = () => {
-    file = $("source").value === "file" ? $("source").lastFile : null;
+    file = $("source").value === "file" ? lastFile : null;
     void start();
   };
   document.addEventListener("keydown", press);

@@ -1,0 +1,82 @@
+"""The page over WebRTC, and over what it takes when there is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+from browser import AWAY, Server, Tab, forgive, nearest, write_webm
+from playwright.sync_api import Route
+
+from stylesdk import Stylizer
+from stylesdk.frames import Frame
+
+pytestmark = pytest.mark.browser
+
+# Of 255, mean. VP8 goes over the frames twice, and leaves out the fine grass and brush strokes; another style, or
+# the photo, is 30 and more away.
+VP8 = 20.0
+CANDIDATE = re.compile(r"a=candidate.*?\\r\\n")  # in the SDP in the JSON
+OpenTab = Callable[..., Tab]
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> Iterator[Stylizer]:
+    with Stylizer("six", runtime="onnxruntime", threads=1) as six:
+        yield six
+
+
+@pytest.fixture
+def tab(open_tab: OpenTab, server: Server) -> Tab:
+    return open_tab(server.url + "?transport=webrtc")
+
+
+def test_styled_frames_come_over_webrtc(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:
+    tab.start()
+    tab.until(lambda: tab.page.inner_text("#transport") == "WebRTC")
+    night, wave = ([stylizer.run(frame, style=style) for frame in scene] for style in ("starry_night", "wave"))
+    tab.until(lambda: nearest(tab.canvas(), night) < VP8)
+    assert tab.canvas().shape == (270, 480, 3)
+    assert nearest(tab.canvas(), wave) > VP8
+    assert nearest(tab.canvas(), scene) > VP8
+    tab.page.check("input[value=wave]", force=True)
+    tab.until(lambda: nearest(tab.canvas(), wave) < VP8)
+    assert not tab.sent  # nothing over a WebSocket
+
+
+def test_video_file_goes_over_webrtc(tab: Tab, scene: list[Frame], stylizer: Stylizer, tmp_path: Path) -> None:
+    flipped = [cv2.flip(frame, 1) for frame in scene]
+    tab.page.set_input_files("#file", write_webm(tmp_path / "clip.webm", flipped))
+    tab.live()
+    styled = [stylizer.run(frame) for frame in flipped]
+    tab.until(lambda: nearest(tab.canvas(), styled) < VP8)
+
+
+def test_survives_a_server_restart(tab: Tab, server: Server) -> None:
+    tab.start()
+    server.kill()
+    tab.until(lambda: tab.state == "lost")
+    server.start()
+    tab.live()
+    forgive(tab, *AWAY)
+
+
+def test_websocket_where_webrtc_does_not_get_through(open_tab: OpenTab, server: Server) -> None:
+    """In a network that lets no datagram pass: here, each side hears of no address of the other."""
+
+    def without_addresses(route: Route) -> None:
+        answer = route.fetch(post_data=CANDIDATE.sub("", route.request.post_data or ""))
+        route.fulfill(response=answer, body=CANDIDATE.sub("", answer.text()))
+
+    tab = open_tab(server.url)
+    tab.page.route("**/offer", without_addresses)
+    tab.start()
+    tab.until(lambda: tab.page.inner_text("#transport") == "WebSocket")
+    assert tab.requests.count(server.url + "offer") == 1
+    tab.page.click("#start")
+    tab.start()
+    tab.until(lambda: len(tab.received) > 3)
+    assert tab.requests.count(server.url + "offer") == 1  # it is remembered
