@@ -1,7 +1,4 @@
-"""The page that needs no server, in Chromium: the same pixels as onnxruntime in Python, from a web host and from disk.
-
-onnxruntime-web is not part of stylesdk: STYLESDK_ORT_WEB names its npm package, a folder or .tgz.
-"""
+"""The page that needs no server, in Chromium, from a host and from disk: the pixels of onnxruntime in Python."""
 
 from __future__ import annotations
 
@@ -18,36 +15,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from browser import Tab, chromium, write_mjpeg
-from playwright.sync_api import Browser, Error, Page, Playwright
+from browser import Tab, write_mjpeg
+from playwright.sync_api import Browser, Error
+from static_site import CLOSE, PATIENCE, furthest, static_site, styled_by
 
 from stylesdk import Stylizer
-from stylesdk.frames import Frame, recolored
+from stylesdk.frames import Frame
 from stylesdk.live.scene import render_frame
-from stylesdk.live.smoothing import Smoother
-from stylesdk.web.static import write_static_page
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 120.0  # seconds: a busy machine loads 14 MB of WASM for a while
-CLOSE = 2  # of 255: what another order of the same sums may change
-SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
-
 
 @pytest.fixture(scope="module")
-def package() -> str:
-    package = os.environ.get("STYLESDK_ORT_WEB")
-    if not package:
-        reason = "needs onnxruntime-web: STYLESDK_ORT_WEB=its npm package, from .ci/browser_tools or `npm pack`"
-        if os.environ.get("STYLESDK_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return package
-
-
-@pytest.fixture(scope="module")
-def site(package: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_static_page(tmp_path_factory.mktemp("static") / "site", "six", onnxruntime_web=package).parent
+def site() -> Path:
+    return static_site("six")
 
 
 @pytest.fixture(scope="module")
@@ -97,39 +78,6 @@ def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-BYTES = """
-  const bytes = (text) => Uint8ClampedArray.from(atob(text), (letter) => letter.charCodeAt(0));
-  const text = (bytes) => btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
-"""
-RUN = f"""async ([pixels, width, height, look]) => {{
-  {BYTES}
-  window.tried ||= new stylesdk.LocalEngine(window.STYLESDK);
-  tried.setLook(look);
-  return text((await tried.run(new ImageData(bytes(pixels), width, height))).data);
-}}"""
-
-
-def as_text(image: np.ndarray) -> str:
-    return base64.b64encode(image.tobytes()).decode()
-
-
-def from_text(text: str, like: np.ndarray) -> Frame:
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(like.shape)
-
-
-def styled_by(page: Page, frame: Frame, **look: Any) -> Frame:
-    """What the browser makes of ``frame``."""
-    rgba = cv2.cvtColor(frame, cv2.COLOR_BGR2RGBA)
-    found = from_text(page.evaluate(RUN, [as_text(rgba), *frame.shape[1::-1], look]), rgba)
-    assert found[..., 3].min() == 255
-    return np.asarray(cv2.cvtColor(found, cv2.COLOR_RGBA2BGR), dtype=np.uint8)
-
-
-def furthest(a: Frame, b: Frame) -> int:
-    assert a.shape == b.shape
-    return int(cv2.absdiff(a, b).max())
 
 
 def test_pixels_are_those_of_onnxruntime_in_python(
@@ -278,120 +226,3 @@ def test_after_a_failure_it_begins_anew(open_tab: Callable[..., Tab], site: Path
         assert furthest(styled_by(tab.page, good, style={"wave": 1}), python.run(good, style="wave")) <= CLOSE
         with pytest.raises(Error, match="out of memory"):
             styled_by(tab.page, bad)
-
-
-def test_colours_are_kept_exactly_as_in_python(open_tab: Callable[..., Tab], site: Path) -> None:
-    tab = open_tab(f"{site.as_uri()}/index.html")
-    rng = np.random.default_rng(3)
-    styled, photo = rng.integers(0, 256, (2, 60, 70, 3), dtype=np.uint8)
-    run = f"(images) => {{ {BYTES} return text(stylesdk.pixels().recolored(...images.map(bytes))); }}"
-    found = tab.page.evaluate(run, [as_text(styled), as_text(photo)])
-    assert np.array_equal(from_text(found, photo), recolored(styled, photo))
-
-
-def test_still_parts_are_steadied_as_in_python(open_tab: Callable[..., Tab], site: Path) -> None:
-    """A still scene with noise and a square that moves; then a cut; then another size."""
-    tab = open_tab(f"{site.as_uri()}/index.html")
-    rng = np.random.default_rng(4)
-    clip: list[tuple[Frame, Frame]] = []
-    for index in range(8):
-        photo = render_frame(0 if index < 6 else 50, 100, (96, 128) if index < 7 else (72, 128)).astype(np.int16)
-        if index == 6:
-            photo = photo[:, ::-1] // 2
-        photo = photo + rng.normal(0, 2, photo.shape)
-        photo[20:50, 8 * index : 8 * index + 30] = (20, 200, 90)
-        image = np.clip(photo, 0, 255).astype(np.uint8)
-        clip.append((image, cv2.add(cv2.bitwise_not(image), rng.integers(0, 12, image.shape, dtype=np.uint8))))
-    run = """const smoother = new (stylesdk.pixels().Smoother)();
-      return clip.map(([photo, styled, width, height]) =>
-        text(smoother.smooth(bytes(photo), bytes(styled), width, height, 0.6)));"""
-    sent = [[as_text(photo), as_text(styled), *photo.shape[1::-1]] for photo, styled in clip]
-    found = tab.page.evaluate(f"(clip) => {{ {BYTES} {run} }}", sent)
-    smoother = Smoother()
-    for index, ((photo, styled), values) in enumerate(zip(clip, found, strict=True)):
-        expected = smoother.smooth(photo, styled, 0.6)
-        steady = from_text(values, styled)
-        assert (furthest(steady, styled) == 0) == (index in (0, 6, 7))  # begins anew: no ghost of another scene
-        # The map of changes is rounded to whole levels in Python only.
-        assert cv2.absdiff(steady, expected).mean() < 0.3
-        assert furthest(steady, expected) <= 4
-
-
-@pytest.fixture(scope="module")
-def gpu_browser(playwright: Playwright) -> Iterator[Browser]:
-    """A Chromium whose WebGPU is computed by the CPU, slowly."""
-    browser = chromium(playwright, *SOFTWARE_GPU)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def gpu_page(gpu_browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page there, with a word of the worker's script changed."""
-    page = gpu_browser.new_page()
-    change = """([old, changed]) => {
-      const text = String(stylesdk.localWorker);
-      if (!text.includes(old)) throw new Error("nothing to change");
-      stylesdk.localWorker = { toString: () => text.replace(old, changed) };
-    }"""
-
-    def opened(site: Path, query: str, old: str = "", new: str = "") -> Page:
-        page.goto(f"{site.as_uri()}/index.html{query}")
-        if not page.evaluate("navigator.gpu ? navigator.gpu.requestAdapter().then((a) => Boolean(a)) : false"):
-            pytest.skip("this Chromium has no WebGPU, not even in software")
-        page.evaluate(change, [old, new])
-        return page
-
-    yield opened
-    page.close()
-
-
-def test_webgpu_draws_what_onnxruntime_draws_in_python(
-    gpu_page: Callable[..., Page], site: Path, python: Stylizer
-) -> None:
-    page = gpu_page(site, "?backend=webgpu")
-    photo = cv2.resize(render_frame(30, 100), (83, 45), interpolation=cv2.INTER_AREA)
-    for style, keep_color in (("wave", False), ("udnie", True)):
-        found = styled_by(page, photo, style={style: 1}, keep_color=keep_color)
-        assert furthest(found, python.run(photo, style=style, keep_color=keep_color)) <= CLOSE
-    assert page.evaluate("tried._backend") == "webgpu"
-
-
-@pytest.fixture(scope="module")
-def nano_site(package: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_static_page(tmp_path_factory.mktemp("nano") / "site", "wave.nano", onnxruntime_web=package).parent
-
-
-@pytest.fixture(scope="module")
-def nano() -> Iterator[Stylizer]:
-    with Stylizer("wave.nano", runtime="onnxruntime") as stylizer:
-        yield stylizer
-
-
-@pytest.mark.parametrize(
-    ("query", "old", "new"),
-    [
-        ("", "", ""),  # a GPU in software is no gain
-        ("?backend=webgpu", "const NEAR = 2", "const NEAR = -1"),  # as if it drew something else
-        ("?backend=webgpu", 'await use("webgpu")', 'await use("webgpu2")'),  # as if it could not be opened
-    ],
-)
-def test_without_a_webgpu_that_is_right_wasm_draws(
-    query: str, old: str, new: str, gpu_page: Callable[..., Page], nano_site: Path, nano: Stylizer
-) -> None:
-    page = gpu_page(nano_site, query, old, new)
-    photo = render_frame(30, 100, (73, 131))
-    assert furthest(styled_by(page, photo), nano.run(photo)) <= CLOSE
-    assert page.evaluate("tried._backend") == "wasm"
-
-
-def test_a_webgpu_that_fails_later_is_done_without(
-    gpu_page: Callable[..., Page], nano_site: Path, nano: Stylizer
-) -> None:
-    run = "const { styled } = await session.run(feeds);"
-    lost = f"if (height === 80 && backend === 'webgpu') throw new Error('device lost'); {run}"
-    page = gpu_page(nano_site, "?backend=webgpu", run, lost)
-    for size, backend in (((49, 83), "webgpu"), ((80, 131), "wasm"), ((49, 83), "wasm")):
-        photo = cv2.resize(render_frame(30, 100), size[::-1], interpolation=cv2.INTER_AREA)
-        assert furthest(styled_by(page, photo), nano.run(photo)) <= CLOSE
-        assert page.evaluate("tried._backend") == backend
