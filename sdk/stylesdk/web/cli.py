@@ -45,7 +45,9 @@ def serve(
     if static is not None:
         from stylesdk.web.static import write_static_page
 
-        write_static_page(static, model=style, onnxruntime_web=onnxruntime_web)
+        index = write_static_page(static, model=style, onnxruntime_web=onnxruntime_web)
+        done = f"{index}: open it, or put its folder on any web host."
+        Console(soft_wrap=True, highlight=False).print(done, markup=False)
         return
     try:
         from stylesdk.web import app as web

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from stylesdk import __version__
 from stylesdk.errors import SourceError
+from stylesdk.web.thumbnails import title_of
 
 PAGE = Path(__file__).parent / "page"
 # By our own list: the system's may say anything, and browsers run no script of a wrong type.
@@ -82,8 +83,3 @@ def config_file(
         "limits": limits,
     }
     return File(f"window.STYLESDK = {json.dumps(config)};\n".encode(), _TYPES[".js"])
-
-
-def title_of(style: str) -> str:
-    """A style's name for people: ``composition_vii`` -> ``Composition VII``."""
-    return " ".join(word.upper() if set(word) <= set("ivx") else word.capitalize() for word in style.split("_"))

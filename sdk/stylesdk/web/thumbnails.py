@@ -1,4 +1,4 @@
-"""Small pictures of every style for the gallery."""
+"""Small pictures of every style for the gallery, and their titles."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def thumbnails_from(stylizer: Stylizer) -> dict[str, bytes]:
         small = cv2.resize(stylizer.run(photo, style=name), _SHOWN, interpolation=cv2.INTER_AREA)
         found[name] = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     return found
+
+
+def title_of(style: str) -> str:
+    """A style's name for people: ``composition_vii`` -> ``Composition VII``."""
+    return " ".join(word.upper() if set(word) <= set("ivx") else word.capitalize() for word in style.split("_"))

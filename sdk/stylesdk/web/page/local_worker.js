@@ -1,0 +1,132 @@
+"use strict";
+(function (stylesdk) {
+  /**
+   * What runs in the worker: a model in onnxruntime-web, one frame at a time. It uses nothing from outside but
+   * `pixels`, as its text becomes the worker's script.
+   */
+  stylesdk.localWorker = function ({ bgrFromRgba, rgbaFromBgr, recolored, Smoother }) {
+    const NEAR = 2; // of 255: as far as another order of the same sums may lead
+    const FADE = 500; // ms from one style to another
+    const THREADS = 4; // at most: more have not enough to do
+    const smoother = new Smoother();
+    let onnx, styles, session, backend;
+    let weights, before, settings; // of the frame before
+
+    /** @param {string} text gzip in base64 @returns {Promise<Uint8Array>} */
+    async function unpacked(text) {
+      const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+      return new Uint8Array(await new Response(stream).arrayBuffer());
+    }
+
+    const asUrl = (script) => URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+
+    /** @returns {Promise<string>} the backend: webgpu, where it draws what WASM draws, else wasm */
+    async function open({ runtime, model, count, wanted }) {
+      const [library, glue, wasm] = await Promise.all(runtime.map(unpacked));
+      importScripts(asUrl(library));
+      ort.env.logLevel = "error";
+      ort.env.wasm.wasmBinary = wasm.buffer;
+      ort.env.wasm.wasmPaths = { mjs: asUrl(glue) };
+      ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, THREADS) : 1;
+      onnx = await unpacked(model);
+      styles = count;
+      await use("wasm");
+      if (await mayUseGpu(wanted)) await tryGpu();
+      return backend;
+    }
+
+    async function mayUseGpu(wanted) {
+      const adapter = wanted === "wasm" ? null : await navigator.gpu?.requestAdapter().catch(() => null);
+      // A GPU that is computed by the CPU is slower than the CPU.
+      return adapter && (wanted === "webgpu" || !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter));
+    }
+
+    async function use(name) {
+      session = await ort.InferenceSession.create(onnx, { executionProviders: [name], logSeverityLevel: 3 });
+      backend = name;
+    }
+
+    async function tryGpu() {
+      const sure = session;
+      const [width, height] = [75, 51]; // no multiples of a stride
+      const frame = Uint8Array.from({ length: width * height * 3 }, (_, at) => (at * at * 7 + at * 31) >> 4);
+      const first = Float32Array.from({ length: styles }, (_, style) => +!style);
+      const expected = await infer(frame, width, height, 1, first);
+      try {
+        await use("webgpu");
+        const found = await infer(frame, width, height, 1, first);
+        if (found.every((value, at) => Math.abs(value - expected[at]) <= NEAR)) return await sure.release();
+        console.info("stylesdk: WebGPU draws something else than WASM, so WASM is used");
+        await session.release();
+      } catch (error) {
+        console.info(`stylesdk: no WebGPU, so WASM is used: ${reason(error)}`);
+      }
+      session = sure;
+      backend = "wasm";
+    }
+
+    async function infer(frame, width, height, strength, mix) {
+      const feeds = {
+        frame: new ort.Tensor("uint8", frame, [1, height, width, 3]),
+        strength: new ort.Tensor("float32", Float32Array.of(strength), [1]),
+      };
+      if (styles > 1) feeds.style = new ort.Tensor("float32", mix, [styles]);
+      const { styled } = await session.run(feeds);
+      const data = await styled.getData();
+      styled.dispose();
+      return data;
+    }
+
+    /** As `infer`; a GPU that is lost, as after sleep or an update of its driver, is done without. */
+    async function surelyInferred(...args) {
+      try {
+        return await infer(...args);
+      } catch (error) {
+        if (backend === "wasm") throw error;
+        console.info(`stylesdk: WebGPU failed, so WASM is used: ${reason(error)}`);
+        await use("wasm");
+        return infer(...args);
+      }
+    }
+
+    /** Styles an RGBA picture in place. `live`: it follows the one before, fading and steadied. */
+    async function style({ image, width, height, look, live, now }) {
+      const rgba = new Uint8ClampedArray(image);
+      const photo = bgrFromRgba(rgba);
+      const mix = live ? faded(look.weights, now) : look.weights;
+      let styled = await surelyInferred(photo, width, height, look.strength, mix);
+      if (look.keep_color) styled = recolored(styled, photo);
+      if (live) styled = steadied(photo, styled, width, height, look, mix);
+      rgbaFromBgr(styled, rgba);
+      return { image, backend };
+    }
+
+    /** The weights of this frame, on their way to the look's. */
+    function faded(goal, now) {
+      const way = weights ? goal.reduce((sum, weight, at) => sum + Math.abs(weight - weights[at]), 0) / 2 : 0;
+      const step = (now - before) / FADE;
+      weights = step < way ? weights.map((weight, at) => weight + (step / way) * (goal[at] - weight)) : goal;
+      before = now;
+      return weights;
+    }
+
+    function steadied(photo, styled, width, height, look, mix) {
+      const now = [look.strength, look.keep_color, ...mix].join();
+      if (now !== settings) smoother.reset();
+      settings = now;
+      return smoother.smooth(photo, styled, width, height, look.smoothing);
+    }
+
+    const reason = (error) => error?.message ?? String(error);
+
+    onmessage = async ({ data: { id, command, value } }) => {
+      try {
+        const reply = await { open, style }[command](value);
+        postMessage({ id, reply }, reply.image ? [reply.image] : []);
+      } catch (error) {
+        postMessage({ id, error: reason(error) });
+      }
+    };
+  };
+})((window.stylesdk ||= {}));
