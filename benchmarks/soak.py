@@ -4,17 +4,18 @@
     python benchmarks/soak.py --minutes 420         # seven hours, a night of an installation
 
 A real pipeline over the test pattern. By the clock it switches between six styles, changes strength, smoothing, the
-photo's colours and the size of its frames, loses its source ("no signal" cards, then a new source), and records
+photo's colours and the size of its frames, loses its camera (the watchdog shows cards and opens it again), and records
 in between. Memory, threads and open files are sampled every second. Ends with exit code 1 where something is missed.
 """
 
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,18 +26,17 @@ from reports import Requirement, conclude, header
 from rich.console import Console
 from watching import Samples, Watching, more_at_the_end
 
-from stylesdk import Stylizer
+from stylesdk import SourceError, Stylizer
 from stylesdk.frames import Frame
 from stylesdk.live import Look, SourceFrame, run_pipeline
 from stylesdk.live.pattern import PatternSource
 from stylesdk.live.recorder import Recorder
 from stylesdk.live.sinks import NullSink
-from stylesdk.live.sources import Kind
+from stylesdk.live.watchdog import WatchedSource
 
 SIZES = ((640, 480), (320, 240), (480, 360), (641, 479))
 STRENGTHS = (1.0, 0.6, 0.3)
 SMOOTHINGS = (0.0, 0.5, 1.0)
-CARDS = Fraction(4)  # a second, while there is no signal
 SHARE = 0.1  # of the run, at its begin (after warm-up) and at its end, that is compared
 WARM = 0.3  # share of the run that warms up: every size, style and recording has come several times
 
@@ -56,47 +56,45 @@ class Script:
     record_for: float = 8.0
 
 
-class ScriptedSource:
-    """The test pattern for ``seconds``, in other sizes and lost from time to time, as the script says."""
+class Camera:
+    """A camera that shows the test pattern, in other sizes by the clock, and is unplugged from time to time.
 
-    name = description = "soak"
-    kind: Kind = "test"
-    paths: Sequence[Path] = ()
-    live = True
-    frames: int | None = None
+    ``open`` and iteration are those of a device that the SDK's own watchdog looks after.
+    """
 
-    def __init__(self, seconds: float, fps: int, script: Script) -> None:
+    size = (SIZES[0][1], SIZES[0][0])
+
+    def __init__(self, fps: int, script: Script) -> None:
         self.fps: Fraction | None = Fraction(fps)
+        self.description = "soak"
         self.opened = 0
-        self._seconds, self._script = seconds, script
+        self._script, self._start = script, time.monotonic()
 
-    def __iter__(self) -> Iterator[SourceFrame]:
-        start, sizes = time.monotonic(), 0
-        while (now := time.monotonic() - start) < self._seconds:
-            size, sizes = SIZES[sizes % len(SIZES)], sizes + 1
-            until = min(now + self._script.size, self._seconds)
-            loss = (now // self._script.loss + 1) * self._script.loss
-            yield from self._signal(size, start + min(until, loss))
-            if loss < until:
-                yield from self._lost(size, start + self._seconds)
-
-    def _signal(self, size: tuple[int, int], until: float) -> Iterator[SourceFrame]:
+    def open(self) -> Camera:
+        if self._unplugged():
+            raise SourceError("the camera, unplugged", do="wait")
         self.opened += 1
-        assert self.fps is not None
-        for frame in PatternSource(*size, None, fps=self.fps):
-            if time.monotonic() >= until:
-                return
-            yield frame
+        return self
 
-    def _lost(self, size: tuple[int, int], end: float) -> Iterator[SourceFrame]:
-        until = min(time.monotonic() + self._script.loss_for, end)
-        for frame in PatternSource(*size, None, fps=CARDS):
-            if time.monotonic() >= until:
-                return
-            yield replace(frame, signal=False)
+    def __iter__(self) -> Iterator[Frame]:
+        while True:
+            turn = self._turn()
+            for frame in PatternSource(*SIZES[turn % len(SIZES)], None, fps=self.fps or Fraction(0)):
+                if self._unplugged():
+                    raise SourceError("the camera, unplugged while it was read")
+                yield frame.image
+                if self._turn() != turn:
+                    break
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _turn(self) -> int:
+        return int((time.monotonic() - self._start) / self._script.size)
+
+    def _unplugged(self) -> bool:
+        now = time.monotonic() - self._start
+        return now % self._script.loss > self._script.loss - self._script.loss_for
 
 
 class RecordingSink(NullSink):
@@ -137,12 +135,16 @@ class RecordingSink(NullSink):
 
 
 class Player:
-    """Changes the look by the clock: the ``on_frame`` of the pipeline."""
+    """Changes the look by the clock, and ends the show: the ``on_frame`` of the pipeline."""
 
-    def __init__(self, look: Look, script: Script) -> None:
+    def __init__(self, look: Look, script: Script, seconds: float) -> None:
         self._look, self._script, self._start = look, script, time.monotonic()
+        self._seconds = seconds
+        self.over = threading.Event()
 
     def __call__(self, _: object) -> None:
+        if time.monotonic() - self._start >= self._seconds:
+            self.over.set()
         now, script, look = time.monotonic() - self._start, self._script, self._look
         look.style = {look.styles[int(now / script.style) % len(look.styles)]: 1.0}
         look.strength = STRENGTHS[int(now / script.strength) % len(STRENGTHS)]
@@ -182,14 +184,15 @@ def main(
     report: dict[str, Any] = header() | {"model": model, "minutes": minutes, "fps": fps, "script": asdict(script)}
     with Stylizer(model, runtime=runtime) as stylizer, tempfile.TemporaryDirectory() as folder:
         report["backend"] = stylizer.backend
-        look, source = Look(styles=stylizer.styles), ScriptedSource(60 * minutes, fps, script)
-        sink = RecordingSink(Path(folder), fps, script)
+        look, camera = Look(styles=stylizer.styles), Camera(fps, script)
+        sink, player = RecordingSink(Path(folder), fps, script), Player(look, script, 60 * minutes)
         with Watching() as samples:
-            counts = run_pipeline(source, stylizer, sink, look=look, on_frame=Player(look, script))
+            source = WatchedSource("soak", "camera", camera.open, give_up=30)
+            counts = run_pipeline(source, stylizer, sink, look=look, on_frame=player, stop=player.over)
     first, last = p99_over_time(sink.moments, sink.ages, 60 * minutes)
     report |= {
         "frames": {"read": counts.read, "delivered": counts.delivered, "cards": counts.cards},
-        "opened": source.opened,
+        "opened": camera.opened,
         "recordings": sink.recordings,
         "recorded_bytes": sink.bytes,
         "age_ms": {"first": first, "last": last} | asdict(counts.stages["age"].run),

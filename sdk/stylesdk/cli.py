@@ -46,7 +46,8 @@ Smoothing = Annotated[float, typer.Option(min=0.0, max=1.0, help="Steady what do
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Runtime = Annotated[str | None, typer.Option(help="onnxruntime, openvino, tensorrt, onnxruntime-tensorrt.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: every usable core.")]
-Output = Annotated[str | None, typer.Option("-o", "--output", help="File, folder, window or null. Default: by source.")]
+_OUTPUT = "File, folder, window, fullscreen, vcam or null. Default: by source."
+Output = Annotated[str | None, typer.Option("-o", "--output", help=_OUTPUT)]
 
 
 @app.command()

@@ -42,7 +42,7 @@ class Sink(Protocol):
 
 
 def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sink:
-    """Open what ``text`` names: ``null``, ``window``, ``vcam``, a video file, an image file, or a folder.
+    """Open what ``text`` names: ``null``, ``window``, ``fullscreen``, ``vcam``, a video or image file, or a folder.
 
     ``vcam`` is the first virtual camera, ``vcam:DEVICE`` a certain one, such as ``vcam:/dev/video4``. Words win
     over files: write ``./vcam``.
@@ -59,8 +59,8 @@ def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sin
     text = text or _default(source)
     if text == "null":
         return NullSink()
-    if text == "window":
-        return WindowSink(source, look)
+    if text in ("window", "fullscreen"):
+        return WindowSink(source, look, bare=text == "fullscreen")
     if text.partition(":")[0] == "vcam":
         from stylesdk.live.vcam import VirtualCameraSink
 
@@ -74,7 +74,7 @@ def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sin
     if suffix not in VIDEO_SUFFIXES:
         raise SinkError(
             f"output {text!r} with suffix {suffix}",
-            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, 'window', 'vcam' or 'null'",
+            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, 'window', 'fullscreen', 'vcam' or 'null'",
             do="choose one of these suffixes",
         )
     _refuse_inputs([path], source)

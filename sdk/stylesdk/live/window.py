@@ -40,12 +40,13 @@ class WindowSink:
     """A window with a HUD. Its keys change ``look``, take snapshots and record what is shown, without the HUD.
 
     Video has its own speed; a still stays until q. What cannot be saved is said on the HUD, and the show goes on.
+    ``bare`` begins on the full screen with the HUD hidden: an installation has nobody to press f and h.
     """
 
     name = "window"
     main_thread = True
 
-    def __init__(self, source: Source, look: Look | None = None) -> None:
+    def __init__(self, source: Source, look: Look | None = None, *, bare: bool = False) -> None:
         do = "write to a file with -o, for example -o styled.mp4"
         screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         if sys.platform.startswith("linux") and not screen:
@@ -63,7 +64,7 @@ class WindowSink:
         self._figures: Callable[[], list[str]] = list
         self._lines: list[str] = []
         self._told = 0.0  # when the figures were taken
-        self._hidden = self._full = False
+        self._hidden = self._full = bare
         self._latest: Frame | None = None
         self._start: float | None = None
         self._last = time.monotonic()
@@ -87,6 +88,8 @@ class WindowSink:
         if self._start is None:
             self._start = now
             cv2.resizeWindow(self._title, width, height)
+            if self._full:
+                self._show_full()
         cv2.imshow(self._title, draw_hud(image, lines))
         self._latest = image
         self._keeping.put(image, frame)
@@ -132,8 +135,11 @@ class WindowSink:
             self._hidden = not self._hidden
         elif key == "f":
             self._full = not self._full
-            mode = cv2.WINDOW_FULLSCREEN if self._full else cv2.WINDOW_NORMAL
-            cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+            self._show_full()
+
+    def _show_full(self) -> None:
+        mode = cv2.WINDOW_FULLSCREEN if self._full else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
 
     def _closed(self) -> bool:
         try:

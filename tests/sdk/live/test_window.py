@@ -137,6 +137,20 @@ def test_full_screen_and_back(monkeypatch: pytest.MonkeyPatch, three: Stylizer) 
     assert modes == [(full, cv2.WINDOW_FULLSCREEN), (full, cv2.WINDOW_NORMAL)]
 
 
+def test_installation_begins_on_the_full_screen_without_a_hud(
+    monkeypatch: pytest.MonkeyPatch, texts: list[list[str]]
+) -> None:
+    modes: list[tuple[object, ...]] = []
+    monkeypatch.setattr(cv2, "setWindowProperty", lambda *words: modes.append(words[1:]))
+    screen, source = Screen(monkeypatch), ListSource(2, live=True)
+    sink = open_sink("fullscreen", source, Look())
+    for frame in source:
+        sink.write(frame.image, frame)
+    sink.close()
+    assert modes == [(cv2.WND_PROP_FULLSCREEN, cv2.WINDOW_FULLSCREEN)]
+    assert len(screen.shown) == 2 and texts == [[], []]
+
+
 def test_snapshot_is_what_was_shown_without_the_hud(
     monkeypatch: pytest.MonkeyPatch, three: Stylizer, here: Path
 ) -> None:
