@@ -141,6 +141,9 @@ def webcam(
 
 
 def _opened(style: str, device: str, runtime: str | None, threads: int | None) -> Stylizer:
+    from stylesdk.live.memory import keep_arenas_few
+
+    keep_arenas_few()
     return Stylizer(style, device=device, runtime=runtime, threads=threads)
 
 
