@@ -27,7 +27,11 @@ PACKAGES = {
     "tensorrt": ("TensorRT plans", "tensorrt"),
     "tensorrt-rtx": ("TensorRT for RTX plans", "rtx"),
     "pycuda": ("TensorRT plans of both kinds", "rtx"),
-    "av": ("video files", "live"),
+    "av": ("video files, network streams", "live"),
+    "mss": ("the screen as a source", "live"),
+    "uvicorn": ("stylesdk serve", "web"),
+    "aiortc": ("stylesdk serve over WebRTC", "web"),
+    "pyvirtualcam": ("virtual cameras", "vcam"),
     "torch": ("training and export", "train"),
     "onnx": ("export", "export"),
 }

@@ -74,7 +74,8 @@ def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sin
     if suffix not in VIDEO_SUFFIXES:
         raise SinkError(
             f"output {text!r} with suffix {suffix}",
-            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, 'window', 'fullscreen', 'vcam' or 'null'",
+            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, "
+            "'window', 'fullscreen', 'vcam' or 'null'",
             do="choose one of these suffixes",
         )
     _refuse_inputs([path], source)
