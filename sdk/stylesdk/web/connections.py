@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,6 +20,7 @@ class Lobby:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.requests = Allowance(10 * limits.requests, time.monotonic())  # of all
         self._waiting: dict[asyncio.Transport, asyncio.TimerHandle] = {}  # the oldest first
 
     def enter(self, transport: asyncio.Transport) -> None:
@@ -40,11 +42,15 @@ class Lobby:
 
 
 class LimitedHttp(H11Protocol):
-    """HTTP whose requests must be over in time, from the first byte of the connection to the last of the answer."""
+    """HTTP whose requests must be over in time, from the first byte of the connection to the last of the answer.
+
+    Who asks for too much is hung up on: requests need no place, and those that are pipelined no patience.
+    """
 
     def __init__(self, *args: Any, lobby: Lobby, **options: Any) -> None:
         super().__init__(*args, **options)
         self._lobby = lobby
+        self._requests = Allowance(lobby.limits.requests, time.monotonic())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,7 +61,11 @@ class LimitedHttp(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        self._lobby.enter(self.transport)
+        now = time.monotonic()
+        if self._requests.take(1, now) and self._lobby.requests.take(1, now):
+            self._lobby.enter(self.transport)
+        else:
+            self.transport.abort()
         super().on_response_complete()
 
 
