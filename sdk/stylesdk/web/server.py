@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -78,7 +78,7 @@ class Server(uvicorn.Server):
         self, app: ASGIApp, limits: Limits, stop: threading.Event, certificate: Certificate | None = None
     ) -> None:
         lobby = Lobby(limits)
-        http: partial[asyncio.Protocol] = partial(LimitedHttp, lobby=lobby)
+        http: Callable[..., asyncio.Protocol] = partial(LimitedHttp, lobby=lobby)
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate.file, certificate.key)
