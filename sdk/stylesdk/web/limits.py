@@ -44,7 +44,7 @@ class Limits:
     rate: int = 32 << 20
     sizes: int = 6
     idle: float = 60.0
-    silent: float = 5.0
+    silent: float = 10.0
     stuck: float = 20.0
     connect: float = 5.0
     request: float = 15.0

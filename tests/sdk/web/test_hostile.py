@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -197,6 +199,25 @@ def test_a_flood_of_requests_is_cut_off(tmp_path: Path, frame: np.ndarray) -> No
                 answers += part
         assert 5 <= answers.count(b"HTTP/1.1 200") < 100
         assert server.health()["status"] == "ok"
+
+
+def test_who_hangs_up_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the middle of an offer, of a frame, or before a word could be said."""
+    with served(tmp_path) as server:
+        host = f"Host: localhost:{server.door.port}\r\n".encode()
+        offer = b"POST /offer HTTP/1.1\r\n" + host + b"Content-Length: 100\r\n\r\n{"
+        for frames in (None, b"", b"\x82\xfe\x10\x00" + bytes(100), b"\x88\x80" + bytes(4)):
+            with socket.create_connection(("127.0.0.1", server.door.port), timeout=PATIENCE) as raw:
+                if frames is None:
+                    raw.sendall(offer)
+                    time.sleep(0.1)
+                else:
+                    upgrade(server, raw)
+                    raw.sendall(frames)
+                linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a reset
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        server.until(clients=0)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_broken_http_is_refused(server: Served, friend: ClientConnection, raw: socket.socket) -> None:

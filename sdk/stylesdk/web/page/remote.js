@@ -14,7 +14,7 @@
 (function (stylesdk) {
   const FIRST_WAIT = 500; // ms; twice as long each time
   const LONGEST_WAIT = 8000;
-  const SILENCE = 25000; // ms without a word, after which a connection is taken for dead; the server waits for 20 s
+  const SILENCE = 8000; // ms without a word, after which a connection is taken for dead
   const BETWEEN_LOOKS = 60; // ms: a slider that is dragged must not look like a flood
   const REMEMBERED = "stylesdk.transport";
   const TEXT = {
@@ -107,7 +107,7 @@
       const wake = () => (heard = performance.now()); // nothing is drawn, so nothing heard, in a hidden tab
       document.addEventListener("visibilitychange", wake);
       const watch = setInterval(() => {
-        if (!document.hidden && performance.now() - heard > SILENCE) link.close();
+        if (!document.hidden && performance.now() - heard > (link.patience || SILENCE)) link.close();
       }, 1000);
       try {
         return await link.run();

@@ -2,6 +2,7 @@
 (function (stylesdk) {
   const QUALITIES = [0.85, 0.6, 0.3]; // of JPEG: the next where the one before is larger than the server takes
   const IN_FLIGHT = 2; // one is styled while the next one travels
+  const PATIENCE = 25000; // ms: words wait behind large frames on a slow network, and the server waits for 20 s
   const SLOW = 1000; // ms that a frame spends on the network, there and back
   const WHY = { 1001: "away", 1006: "away", 1011: "away", 1012: "away", 1013: "busy" };
 
@@ -15,6 +16,7 @@
      */
     constructor(video, canvas, config, hooks) {
       this.name = "WebSocket";
+      this.patience = PATIENCE;
       this._video = video;
       this._canvas = canvas;
       this._limits = config.limits;
