@@ -6,10 +6,11 @@ A server of its own is started with a token and four places. One client sends 64
 as they are answered, two under way at most, and measures what comes back: a camera's rate would hide a server that has
 become slower. It does so alone and under attack, by rounds. The attackers sit in one process with the lowest priority
 (nice 19), so that on a small machine it is their effect on the server that is measured, and not the processor time
-that they take themselves: they would not share the server's machine. They do, all at once and again as soon as they
-are thrown out: 200 connections that say nothing; requests that never end; pipelined requests of what needs no token;
-messages of 50 MB; broken JPEGs; floods of tiny messages; WebRTC offers of callers that never connect (these four know
-the token); another site's Origin; no token.
+that they take themselves: they would not share the server's machine. The server's runtime has one thread, or a small
+machine would have no time left for them. They do, all at once and again as soon as they are thrown out: 200
+connections that say nothing; requests that never end; pipelined requests of what needs no token; messages of 50 MB;
+broken JPEGs; floods of tiny messages; WebRTC offers of callers that never connect (these four know the token);
+another site's Origin; no token.
 """
 
 from __future__ import annotations
@@ -221,14 +222,14 @@ def main(
     most: Annotated[float, typer.Option(min=1, help="Frames a second at most; the server takes 120.")] = 100.0,
     rounds: Annotated[int, typer.Option(min=1, help="Each alone, then under attack.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each turn.")] = 8.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the server's runtime.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the server's runtime.")] = 1,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Print a client's frame rate alone and under attack."""
     width, height = (int(side) for side in size.split("x"))
     frames = pictures((height, width))
     alone, attacked, attempts = Turns(), Turns(), Counter[str]()
-    words = ["-s", style, *(["--threads", str(threads)] if threads else [])]
+    words = ["-s", style, "--threads", str(threads)]
     with running_server(words) as port:
         address = f"ws://localhost:{port}/ws"
         with connect(address, additional_headers=KEY, compression=None, proxy=None, open_timeout=PATIENCE) as client:
