@@ -22,7 +22,7 @@ class Lobby:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.requests = Allowance(10 * limits.requests, time.monotonic())  # of all
+        self.requests = Allowance(4 * limits.requests, time.monotonic())  # of all
         self._waiting: dict[asyncio.Transport, asyncio.TimerHandle] = {}  # the oldest first
 
     def enter(self, transport: asyncio.Transport) -> None:

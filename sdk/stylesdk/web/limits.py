@@ -30,7 +30,7 @@ class Limits:
         connect: seconds for a WebRTC client to connect after its offer; the page tries for 4.
         request: seconds for a whole request, to be given a place, and for the first frame over WebRTC.
         waiting: connections without a place; the oldest gives way to the next.
-        requests: HTTP requests a second of one connection, and ten times as many of all; twice as many at once.
+        requests: HTTP requests a second of one connection, and four times as many of all; twice as many at once.
         offers: WebRTC offers a second of all clients; twice as many at once.
     """
 
