@@ -2,18 +2,21 @@
 
     python benchmarks/serve.py --json benchmarks/results/serve.json
 
-A server of its own is started with a token and four places. One client sends 640x480 frames over a WebSocket at the
-rate of a camera, two under way at most, and counts what comes back; in turns alone and under attack. The
-attackers sit in one process with the lowest priority (nice 19), so that on a small machine it is their effect on
-the server that is measured, and not the processor time that they take themselves: they would not share the
-server's machine. They do, all at once and again as soon as they are thrown out: 200 connections that say
-nothing; requests that never end; messages of 50 MB; broken JPEGs; floods of tiny messages (these three know the
-token); another site's Origin; no token.
+A server of its own is started with a token and four places. One client sends 640x480 frames over a WebSocket as fast
+as they are answered, two under way at most, and measures what comes back: a camera's rate would hide a server that has
+become slower. It does so alone and under attack, by rounds. The attackers sit in one process with the lowest priority
+(nice 19), so that on a small machine it is their effect on the server that is measured, and not the processor time
+that they take themselves: they would not share the server's machine. The server's runtime has one thread, or a small
+machine would have no time left for them. They do, all at once and again as soon as they are thrown out: 200
+connections that say nothing; requests that never end; pipelined requests of what needs no token; messages of 50 MB;
+broken JPEGs; floods of tiny messages; WebRTC offers of callers that never connect (these four know the token);
+another site's Origin; no token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import re
@@ -32,6 +35,7 @@ from typing import Annotated, Any
 
 import cv2
 import typer
+from aiortc import RTCConfiguration, RTCPeerConnection
 from reports import Requirement, conclude, header
 from rich.console import Console
 from rich.table import Table
@@ -92,10 +96,11 @@ def pictures(size: tuple[int, int]) -> list[bytes]:
 
 
 class Camera:
-    """The well-behaved client: frames of a camera, two under way at most, the newest when one is answered."""
+    """The well-behaved client: the next frame when one is answered, two under way at most."""
 
-    def __init__(self, client: ClientConnection, frames: list[bytes], fps: float) -> None:
-        self._client, self._frames, self._fps = client, frames, fps
+    def __init__(self, client: ClientConnection, frames: list[bytes], most: float) -> None:
+        self._client, self._frames, self._most = client, frames, most
+        self._due = 0.0
         self._sent: dict[int, float] = {}
         self._number = 0
 
@@ -103,14 +108,13 @@ class Camera:
         """Film for so long, after a second of warm-up, and add what comes back to ``turns``."""
         start = time.perf_counter()
         counted, end = start + WARM_UP, start + WARM_UP + seconds
-        due = start
         while (now := time.perf_counter()) < end:
-            if now < due:
-                turns.trips += [trip for at, trip in self._answers(due - now) if at >= counted]
-                continue
-            due += 1 / self._fps
-            if len(self._sent) < IN_FLIGHT:
+            if len(self._sent) < IN_FLIGHT and now >= self._due:
+                self._due = now + 1 / self._most
                 self._send()
+            else:
+                wait = (self._due if len(self._sent) < IN_FLIGHT else end) - now
+                turns.trips += [trip for at, trip in self._answers(wait) if at >= counted]
         turns.seconds += seconds
 
     def _send(self) -> None:
@@ -132,9 +136,11 @@ class Camera:
 KINDS = (
     "silent connections",
     "endless requests",
+    "pipelined requests",
     "messages of 50 MB",
     "broken JPEGs",
     "floods of tiny messages",
+    "WebRTC offers",
     "another site's Origin",
     "no token",
 )
@@ -149,13 +155,17 @@ def attack(port: int, counts: Any) -> None:
 
 async def _attack(port: int, counts: Any) -> None:
     broken = struct.pack("<I", 1) + pictures((480, 640))[0][:5000]
+    pipelined = 500 * f"GET /healthz HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode()
+    offer = await _offer(port)
     foreign = KEY | {"Origin": "http://evil.example"}
     attempts: tuple[tuple[int, Callable[[], Awaitable[None]]], ...] = (
         (CROWD, lambda: _raw(port, b"")),
         (20, lambda: _raw(port, b"GET / HTTP/1.1\r\nX: ", b"y")),
+        (4, lambda: _raw(port, pipelined)),
         (2, lambda: _websocket(port, KEY, bytes(LARGE))),
         (4, lambda: _websocket(port, KEY, broken)),
         (4, lambda: _websocket(port, KEY, b"", 5000)),
+        (2, lambda: _raw(port, offer)),
         (4, lambda: _websocket(port, foreign, b"")),
         (4, lambda: _websocket(port, {}, b"")),
     )
@@ -168,6 +178,18 @@ async def _attack(port: int, counts: Any) -> None:
             await asyncio.sleep(0)
 
     await asyncio.gather(*(again(kind, run) for kind, (many, run) in enumerate(attempts) for _ in range(many)))
+
+
+async def _offer(port: int) -> bytes:
+    """The HTTP request of a caller that asks to be called, and will not answer."""
+    caller = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    caller.addTransceiver("video", direction="sendrecv")
+    caller.createDataChannel("control")
+    await caller.setLocalDescription(await caller.createOffer())
+    body = json.dumps({"sdp": caller.localDescription.sdp, "type": "offer"}).encode()
+    await caller.close()
+    head = f"POST /offer HTTP/1.1\r\nHost: localhost:{port}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n"
+    return head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def _raw(port: int, first: bytes, drip: bytes = b"") -> None:
@@ -197,28 +219,28 @@ async def _websocket(port: int, headers: dict[str, str], message: bytes, times: 
 def main(
     style: Annotated[str, typer.Option("-s", "--style")] = "six",
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT")] = "640x480",
-    fps: Annotated[float, typer.Option(min=1, help="Frames a second of the client's camera.")] = 30.0,
+    most: Annotated[float, typer.Option(min=1, help="Frames a second at most; the server takes 120.")] = 100.0,
     rounds: Annotated[int, typer.Option(min=1, help="Each alone, then under attack.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each turn.")] = 8.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the server's runtime.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the server's runtime.")] = 1,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Print a client's frame rate alone and under attack."""
     width, height = (int(side) for side in size.split("x"))
     frames = pictures((height, width))
     alone, attacked, attempts = Turns(), Turns(), Counter[str]()
-    words = ["-s", style, *(["--threads", str(threads)] if threads else [])]
+    words = ["-s", style, "--threads", str(threads)]
     with running_server(words) as port:
         address = f"ws://localhost:{port}/ws"
         with connect(address, additional_headers=KEY, compression=None, proxy=None, open_timeout=PATIENCE) as client:
-            camera = Camera(client, frames, fps)
+            camera = Camera(client, frames, most)
             for _ in range(rounds):
                 camera.watch(seconds, alone)
                 with attackers(port, attempts) as under_way:
                     while not under_way():
                         camera.watch(0.5, Turns())
                     camera.watch(seconds, attacked)
-    _report(alone, attacked, attempts, {"style": style, "size": size, "camera": fps, "rounds": rounds}, output)
+    _report(alone, attacked, attempts, {"style": style, "size": size, "most": most, "rounds": rounds}, output)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -48,7 +48,7 @@ def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE
     look = look_values(Look(style=stylizer.default_style))
     told = {"max_side": limits.side, "max_bytes": limits.message}
     files = page_files(page) | picture_files(thumbnails_from(stylizer))
-    studio = Studio(stylizer, limits.clients)
+    studio = Studio(stylizer, limits.clients, limits.silent)
     codecs = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="stylesdk-codec")
     calls = _calls(studio, codecs, limits)
     transports = ["webrtc"] * (calls is not None) + ["websocket"]
@@ -65,10 +65,12 @@ def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE
     async def offer(request: Request) -> Response:
         try:
             if calls is None:
-                raise Refusal(FULL, "no package aiortc", "WebSocket", "python -m pip install 'stylesdk[web]'")
+                raise Refusal(FULL, "no WebRTC: no package aiortc, or no network", "WebSocket")
             return JSONResponse(await calls.answer(await _body(request, limits)))
         except Refusal as refusal:
             return JSONResponse({"error": refusal.parts}, _STATUS.get(refusal.code, 400))
+        except ClientDisconnect:
+            return Response(None, 400)  # nobody reads it
 
     async def websocket(socket: WebSocket) -> None:
         await serve_websocket(socket, studio, codecs, limits)
@@ -91,14 +93,14 @@ def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE
 
 
 def _calls(studio: Studio, codecs: ThreadPoolExecutor, limits: Limits) -> Calls | None:
-    """WebRTC, where aiortc can be imported."""
+    """WebRTC, where aiortc can be imported and there is an address to call."""
     try:
-        from stylesdk.web.webrtc import Calls
+        from stylesdk.web.webrtc import Calls, has_addresses
     except ImportError as error:
         if (error.name or "").startswith("stylesdk"):
             raise
         return None
-    return Calls(studio, codecs, limits)
+    return Calls(studio, codecs, limits) if has_addresses() else None
 
 
 async def _body(request: Request, limits: Limits) -> bytes:

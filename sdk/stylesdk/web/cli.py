@@ -68,16 +68,16 @@ def serve(
     with listening, stop_on_signals() as stop:
         with Stylizer(style, device=device, runtime=runtime, threads=threads) as stylizer:
             application = web.create_app(stylizer, door, limits)
-            _greet(door.url, f"{stylizer.backend}, {clients} places", bare=not door.loopback and pair is None)
+            _greet(door.urls, f"{stylizer.backend}, {clients} places", bare=not door.loopback and pair is None)
             server.serve(application, listening, limits, stop, pair)
         interrupted = stop.is_set()
     if interrupted:
         raise KeyboardInterrupt
 
 
-def _greet(url: str, what: str, *, bare: bool) -> None:
+def _greet(urls: list[str], what: str, *, bare: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{what}\nOpen {url}\nCtrl-C ends it.", markup=False)
+    console.print(f"{what}\nOpen {' or '.join(urls)}\nCtrl-C ends it.", markup=False)
     if bare:
         console.print("Browsers give a page the camera on localhost or over https only: see --certificate.")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_NAMED = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")  # a Host that is a name or an IPv4 address
 _CHANGES = frozenset({"/offer", "/ws"})  # what takes a place, and so must not be reached from other sites
 _UNKNOWN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>stylesdk: token needed</title>
 <h1>This page needs a token</h1>
@@ -56,9 +59,18 @@ class Door:
     @property
     def url(self) -> str:
         """What to open in a browser, token and all."""
-        host = "localhost" if self.loopback else f"[{self.host}]" if ":" in self.host else self.host
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Bound to every address, the machine is reached by its name, which a certificate has, and by its number."""
+        if self.host in _LOOPBACK:  # other numbers of this machine, such as 127.0.0.2, are not called localhost
+            hosts = ["localhost"]
+        else:
+            hosts = _hosts_of_this_machine(self.host) if _is_wildcard(self.host) else [self.host]
         query = f"?token={self.token}" if self.token else ""
-        return f"http{'s' * self.tls}://{host}:{self.port}/{query}"
+        shown = (f"[{host}]" if ":" in host else host for host in hosts)
+        return [f"http{'s' * self.tls}://{host}:{self.port}/{query}" for host in shown]
 
     @property
     def cookie(self) -> str:
@@ -79,6 +91,24 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def _is_wildcard(host: str) -> bool:
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _hosts_of_this_machine(wildcard: str) -> list[str]:
+    """Its name, and the number by which it reaches others, where there is a network."""
+    family, far = (socket.AF_INET6, "2001:db8::1") if ":" in wildcard else (socket.AF_INET, "192.0.2.1")
+    hosts = [socket.gethostname()]
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far, 9))  # asks the system for the way there; nothing is sent
+            hosts.append(probe.getsockname()[0])
+    except OSError:
+        pass
+    return hosts
+
+
 class Guard:
     """ASGI middleware that asks before ``app`` is."""
 
@@ -96,9 +126,7 @@ class Guard:
             if refused is None:
                 await self._app(scope, receive, send)
             else:
-                websocket = WebSocket(scope, receive, send)
-                await websocket.accept()
-                await refuse(websocket, Refusal(POLICY, *_WORDS[refused.status_code]))
+                await refuse(WebSocket(scope, receive, send), Refusal(POLICY, *_WORDS[refused.status_code]))
             return
         app = self._app if refused is None else refused
         await app(scope, receive, lambda message: self._send(message, send, headers.get("host", "")))
@@ -125,12 +153,17 @@ class Guard:
 
     def _welcome(self) -> Response:
         response = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+        # Lax: a strict cookie would be missing where the link was clicked on another site, in a mail or a chat.
         cookie = self._door.cookie
-        response.set_cookie(cookie, self._door.token, httponly=True, samesite="strict", secure=self._door.tls)
+        response.set_cookie(cookie, self._door.token, httponly=True, samesite="lax", secure=self._door.tls)
         return response
 
     def _known_host(self, headers: Headers) -> bool:
-        """Whether the request names this machine: another site's name that leads here does not count."""
+        """Whether the request names this machine: another site's name that leads here does not count.
+
+        With a token every name counts: the machine has names that it does not know, and another site's name that
+        leads here brings no cookie, as browsers keep cookies by name.
+        """
         hosts = headers.getlist("host")
         try:
             host = urlsplit(f"//{hosts[0]}").hostname if len(hosts) == 1 else None
@@ -140,8 +173,7 @@ class Guard:
             return False
         if is_loopback(host) or host == self._door.host.lower():
             return True
-        # Bound to every address: any of them may be meant. A number cannot be led elsewhere by a name server.
-        return not self._door.loopback and _address(host) is not None
+        return bool(self._door.token) and (bool(_NAMED.fullmatch(hosts[0])) or _address(host) is not None)
 
     def _same_origin(self, headers: Headers) -> bool:
         origin = headers.get("origin")
@@ -160,8 +192,8 @@ class Guard:
 def _policy(host: str) -> str:
     allowed: Mapping[str, str] = {
         "default-src": "'self'",
-        # Safari before 15.4 does not take 'self' for a WebSocket.
-        "connect-src": f"'self' ws://{host} wss://{host}",
+        # Safari before 15.4 does not take 'self' for a WebSocket. A policy cannot name an IPv6 address.
+        "connect-src": f"'self' ws://{host} wss://{host}" if _NAMED.fullmatch(host) else "'self'",
         "img-src": "'self' blob: data:",
         "media-src": "'self' blob: data:",
         "object-src": "'none'",

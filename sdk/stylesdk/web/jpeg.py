@@ -12,6 +12,9 @@ _QUALITY = 90
 _LEAST = 16  # pixels of a side
 _BASELINE, _EXTENDED, _SCAN = 0xC0, 0xC1, 0xDA
 _OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG and DAC are no frame headers
+# What may come before the frame header: DHT, DQT, DRI, APPn and COM. All have a length. Of the other markers some
+# have none, or are skipped by decoders in their own way: a second, larger header could be hidden behind them.
+_BEFORE = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
 
 
 def frame_from_jpeg(data: bytes, limits: Limits) -> Frame:
@@ -71,7 +74,7 @@ def _frame_header(data: bytes) -> tuple[int, int, int, int]:
             return at + 2 + length, height, width, data[at + 9]
         if marker in _OTHER_FRAMES:
             raise Refusal(MALFORMED, "a progressive, lossless or arithmetic JPEG", "a baseline JPEG")
-        if marker == _SCAN or length < 2:
+        if marker not in _BEFORE or length < 2:
             break
         at += 2 + length
     raise Refusal(MALFORMED, "a JPEG whose header cannot be read", "a baseline JPEG")

@@ -23,11 +23,15 @@ class Limits:
         offer: bytes of a posted WebRTC offer.
         messages: WebSocket frames a second, control frames included; twice as many at once.
         rate: bytes a second of one connection; twice as many at once.
-        sizes: frame sizes a client may have in ten seconds: each may cost a runtime a new plan of memory.
+        sizes: changes of the frame size, at once and then in ten seconds: each may cost a runtime a new plan of memory.
         idle: seconds after which a client that sends nothing loses its place.
-        stuck: seconds after which one that takes nothing does.
+        silent: seconds after which one that sends no frame gives its place to a newcomer, where all are taken.
+        stuck: seconds after which one that takes nothing loses its place.
+        connect: seconds for a WebRTC client to connect after its offer; the page tries for 4.
         request: seconds for a whole request, to be given a place, and for the first frame over WebRTC.
         waiting: connections without a place; the oldest gives way to the next.
+        requests: HTTP requests a second of one connection, and four times as many of all; twice as many at once.
+        offers: WebRTC offers a second of all clients; twice as many at once.
     """
 
     clients: int = 4
@@ -40,9 +44,13 @@ class Limits:
     rate: int = 32 << 20
     sizes: int = 6
     idle: float = 60.0
+    silent: float = 10.0
     stuck: float = 20.0
+    connect: float = 5.0
     request: float = 15.0
     waiting: int = 64
+    requests: int = 30
+    offers: int = 8
 
 
 class Refusal(Exception):  # noqa: N818 - an answer to a client, not an error of the server
@@ -61,8 +69,8 @@ class Refusal(Exception):  # noqa: N818 - an answer to a client, not an error of
         self.parts = {"got": got, "expected": expected, "do": do}
 
     def message(self) -> str:
-        """As JSON: ``{"error": {"got": ..., "expected": ..., "do": ...}}``."""
-        return json.dumps({"error": self.parts})
+        """As JSON: ``{"error": {"code": ..., "got": ..., "expected": ..., "do": ...}}``."""
+        return json.dumps({"error": {"code": self.code, **self.parts}})
 
 
 def refusal_from(error: StyleSDKError, code: int = MALFORMED) -> Refusal:
@@ -72,18 +80,23 @@ def refusal_from(error: StyleSDKError, code: int = MALFORMED) -> Refusal:
 
 
 class Allowance:
-    """So much a second, and twice as much at once (a token bucket).
+    """So much a second, and more than that at once (a token bucket).
 
     Args:
         rate: units a second.
         now: seconds, of the clock that ``take`` is told.
+        at_once: units that may be used in one moment; None for twice ``rate``.
     """
 
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate, self._left, self._at = rate, 2 * rate, now
+    def __init__(self, rate: float, now: float, at_once: float | None = None) -> None:
+        self._rate, self._at = rate, now
+        self._most = self._left = 2 * rate if at_once is None else at_once
 
     def take(self, amount: float, now: float) -> bool:
-        """Use ``amount``; False when there is not so much left."""
-        self._left = min(self._left + (now - self._at) * self._rate, 2 * self._rate) - amount
+        """Use ``amount``; False, and nothing is used, when there is not so much left."""
+        self._left = min(self._left + (now - self._at) * self._rate, self._most)
         self._at = now
-        return self._left >= 0
+        if amount > self._left:
+            return False
+        self._left -= amount
+        return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import socket
+import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from stylesdk.errors import SourceError
-from stylesdk.web.connections import LimitedHttp, LimitedWebSocket, Lobby
+from stylesdk.web.connections import Handshake, LimitedHttp, LimitedWebSocket, Lobby
 from stylesdk.web.guard import Door, is_loopback
 from stylesdk.web.limits import Limits
 
@@ -76,16 +78,19 @@ class Server(uvicorn.Server):
         self, app: ASGIApp, limits: Limits, stop: threading.Event, certificate: Certificate | None = None
     ) -> None:
         lobby = Lobby(limits)
+        http: Callable[..., asyncio.Protocol] = partial(LimitedHttp, lobby=lobby)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate.file, certificate.key)
+            http = partial(Handshake, lobby=lobby, context=context)
         config = uvicorn.Config(
             app,
-            http=partial(LimitedHttp, lobby=lobby),  # type: ignore[arg-type]
+            http=http,  # type: ignore[arg-type]
             ws=partial(LimitedWebSocket, lobby=lobby),  # type: ignore[arg-type]
             ws_max_size=limits.message,
             ws_per_message_deflate=False,  # frames are compressed, and nothing small may become large
             h11_max_incomplete_event_size=16 << 10,
             timeout_graceful_shutdown=_GRACE,
-            ssl_certfile=certificate.file if certificate else None,
-            ssl_keyfile=certificate.key if certificate else None,
             log_config=None,
             access_log=False,  # addresses have tokens in them
             server_header=False,

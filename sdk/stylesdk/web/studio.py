@@ -13,7 +13,7 @@ from stylesdk.frames import Frame
 from stylesdk.live.sources import SourceFrame
 from stylesdk.live.styling import Look, Styling
 from stylesdk.stylizer import Stylizer
-from stylesdk.web.limits import FULL, Refusal
+from stylesdk.web.limits import FULL, IDLE, Refusal
 from stylesdk.web.messages import Figures
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Seat:
         self.styling = Styling(stylizer, self.look)
         self.on_styled = on_styled
         self.waiting: tuple[int, SourceFrame] | None = None
+        self.heard = time.monotonic()  # when its last frame came
 
 
 class Studio:
@@ -45,11 +46,13 @@ class Studio:
     Args:
         stylizer: the caller closes it, after the studio.
         places: clients at a time.
+        silent: seconds after which a client that sends nothing gives way to a newcomer, where all places are taken.
     """
 
-    def __init__(self, stylizer: Stylizer, places: int) -> None:
+    def __init__(self, stylizer: Stylizer, places: int, silent: float) -> None:
         self.places = places
         self.frames = 0
+        self._silent = silent
         self._stylizer = stylizer
         self._seats: deque[Seat] = deque()  # whose turn is next stands first
         self._changed = threading.Condition()
@@ -68,13 +71,16 @@ class Studio:
         return len(self._seats)
 
     def enter(self, on_styled: Callable[[Styled | Exception], None]) -> Seat:
-        """Take a place. ``on_styled`` is called in the studio's thread, with each result or what went wrong.
+        """Take a place.
+
+        Args:
+            on_styled: called from any thread, with each result, what went wrong, or a Refusal when the place is lost.
 
         Raises:
             Refusal: all places are taken.
         """
         with self._changed:
-            if len(self._seats) >= self.places:
+            if len(self._seats) >= self.places and not self._give_way():
                 got = f"all {self.places} places taken"
                 raise Refusal(FULL, got, "a free place", "try again later, or start `stylesdk serve --clients N`")
             seat = Seat(self._stylizer, on_styled)
@@ -87,11 +93,21 @@ class Studio:
             if seat in self._seats:
                 self._seats.remove(seat)
 
+    def _give_way(self) -> bool:
+        """Free the place of a client that has been silent for too long: one that is gone without a word, mostly."""
+        seat = min(self._seats, key=lambda seat: seat.heard)
+        if time.monotonic() - seat.heard <= self._silent:
+            return False
+        self._seats.remove(seat)
+        seat.on_styled(Refusal(IDLE, f"no frame for {self._silent:.0f} s, and someone else waits", "frames"))
+        return True
+
     def put(self, seat: Seat, number: int, frame: SourceFrame) -> None:
         """Hand over a frame; one that still waits for its turn is dropped for it."""
         with self._changed:
             seat.figures.dropped += seat.waiting is not None
             seat.waiting = (number, frame)
+            seat.heard = time.monotonic()
             self._changed.notify()
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -11,6 +13,7 @@ from aiortc.codecs.base import Decoder
 from aiortc.jitterbuffer import JitterFrame
 
 _START, _MOST = 2_500_000, 8_000_000  # bits a second; aiortc's own are for faces over the internet
+_BACKLOG = 30  # frames that wait for their decoder at most
 _PIXELS = 4096 * 2304  # what is decoded at all: more than any limit of the server, which has words for it
 
 
@@ -18,10 +21,27 @@ def set_up_vp8() -> None:
     """Make it so, for this process."""
     vpx.DEFAULT_BITRATE, vpx.MAX_BITRATE = _START, _MOST
     rtcrtpreceiver.get_decoder = _decoder
+    rtcrtpreceiver.queue = SimpleNamespace(Queue=Backlog)
 
 
 def _decoder(codec: Any) -> Decoder:
     return _LimitedDecoder(get_decoder(codec))
+
+
+class Backlog(queue.Queue[Any]):
+    """Frames that wait for a decoder's thread: so many, and none once the call ends.
+
+    At the end (None) aiortc waits in the event loop for the thread, and with it for all that is in here.
+    """
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """As of Queue, but what is too much is left out."""
+        if item is None:
+            with self.mutex:
+                self.queue.clear()
+        elif self.qsize() >= _BACKLOG:
+            return
+        super().put(item, block, timeout)
 
 
 class _LimitedDecoder(Decoder):  # type: ignore[misc]

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 import av
+from aioice.ice import get_host_addresses
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
@@ -22,16 +23,22 @@ from aiortc.mediastreams import MediaStreamError
 from stylesdk.frames import Frame
 from stylesdk.live.sources import SourceFrame
 from stylesdk.web.jpeg import check_limits
-from stylesdk.web.limits import FAILED, IDLE, MALFORMED, POLICY, Allowance, Limits, Refusal
+from stylesdk.web.limits import FAILED, FULL, IDLE, MALFORMED, POLICY, Allowance, Limits, Refusal
 from stylesdk.web.messages import change_look, look_message
 from stylesdk.web.sessions import Newest, until_first
 from stylesdk.web.studio import Studio, Styled
 from stylesdk.web.vp8 import set_up_vp8
 
-_LINES = 64  # m= and candidate lines of an offer, far more than a browser has
+# Lines of an offer, more than a browser has: aiortc looks at each rtcp-fb for each rtpmap.
+_LINES = {"": 600, "a=candidate": 64, "a=rtpmap": 100, "a=rtcp-fb": 200}
 _GOODBYE = 2.0  # seconds for the last words
 
 set_up_vp8()
+
+
+def has_addresses() -> bool:
+    """Whether this machine has an address but its own loopback: WebRTC has no use for that one."""
+    return bool(get_host_addresses(use_ipv4=True, use_ipv6=True))
 
 
 class Calls:
@@ -46,13 +53,16 @@ class Calls:
     def __init__(self, studio: Studio, codecs: Executor, limits: Limits) -> None:
         self._studio, self._codecs, self._limits = studio, codecs, limits
         self._tasks: set[asyncio.Task[None]] = set()
+        self._offers = Allowance(limits.offers, time.monotonic())
 
     async def answer(self, offer: bytes) -> dict[str, str]:
         """Take a posted offer, ``{"sdp", "type"}``; returns the answer in the same form.
 
         Raises:
-            Refusal: no such offer, or all places taken.
+            Refusal: no such offer, too many of them, or all places taken.
         """
+        if not self._offers.take(1, time.monotonic()):
+            raise Refusal(FULL, "too many offers a second", f"{self._limits.offers} at most", "try again")
         description = _description(offer)
         call = _Call(self._studio, self._codecs, self._limits)
         try:
@@ -90,9 +100,12 @@ def _description(offer: bytes) -> RTCSessionDescription:
     if kind != "offer" or not isinstance(sdp, str):
         raise Refusal(MALFORMED, "a body that is no offer", _OFFER)
     lines = sdp.splitlines()
+    for start, most in _LINES.items():
+        if (found := sum(line.startswith(start) for line in lines)) > most:
+            raise Refusal(MALFORMED, f"an offer of {found} lines {start}".strip(), f"{most} at most")
     media = [line for line in lines if line.startswith("m=")]
     videos = [line for line in media if line.startswith("m=video")]
-    if len(videos) != 1 or len(media) > 2 or sum(line.startswith("a=candidate") for line in lines) > _LINES:
+    if len(videos) != 1 or len(media) > 2:
         raise Refusal(MALFORMED, f"an offer of {len(media)} media, {len(videos)} of them videos", _OFFER)
     return RTCSessionDescription(sdp, kind)
 
@@ -141,13 +154,17 @@ class _Call:
 
     async def run(self) -> None:
         """Until the client hangs up, or breaks a rule, of which it is told."""
+        # The page has long tried another way by then, and must not find its own place taken.
+        impatience = self._loop.call_later(self._limits.connect, self._end_unless_connected)
         try:
             await until_first(self._receive(), self._convert(), self._tell(), self._until_over())
         except Refusal as refusal:
+            self._studio.leave(self._seat)
             await self._say(refusal.message())
         except MediaStreamError:
             pass
         finally:
+            impatience.cancel()
             await asyncio.shield(self.close())
 
     async def close(self) -> None:
@@ -190,6 +207,10 @@ class _Call:
         if self._connection.connectionState in ("closed", "failed"):
             self._end(None)
 
+    def _end_unless_connected(self) -> None:
+        if self._connection.connectionState != "connected":
+            self._end(None)
+
     def _end(self, refusal: Refusal | None) -> None:
         if self._over.done():
             return
@@ -202,8 +223,11 @@ class _Call:
         await self._over
 
     def _hand_over(self, result: Styled | Exception) -> None:
-        # In the studio's thread.
-        self._loop.call_soon_threadsafe(lambda: self._count(self._styled.put(result)))
+        # In the studio's thread, mostly.
+        if isinstance(result, Refusal):
+            self._loop.call_soon_threadsafe(self._end, result)
+        else:
+            self._loop.call_soon_threadsafe(lambda: self._count(self._styled.put(result)))
 
     def _count(self, dropped: bool) -> None:
         self._seat.figures.dropped += dropped
@@ -223,7 +247,8 @@ class _Call:
             self._count(self._received.put((now, frame)))
 
     async def _convert(self) -> None:
-        number, sizes, size = 0, Allowance(self._limits.sizes / 10, time.monotonic()), (0, 0)
+        number, size = 0, (0, 0)
+        sizes = Allowance(self._limits.sizes / 10, time.monotonic(), at_once=self._limits.sizes)
         while True:
             arrived, frame = await self._received.take()
             check_limits(frame.height, frame.width, self._limits)

@@ -31,9 +31,9 @@ async def serve_websocket(websocket: WebSocket, studio: Studio, codecs: Executor
         codecs: threads that decode and encode.
         limits: what the client may do.
     """
-    await websocket.accept()
     state = websocket.scope.get("state", {})
     try:
+        await websocket.accept()
         session = _Session(websocket, studio, codecs, limits)
         state.get("settle", _nothing)()
         try:
@@ -45,15 +45,20 @@ async def serve_websocket(websocket: WebSocket, studio: Studio, codecs: Executor
         await refuse(websocket, refusal)
     except WebSocketDisconnect:
         pass
+    except RuntimeError:  # starlette's for each use of a socket that is gone
+        if websocket.client_state is websocket.application_state is WebSocketState.CONNECTED:
+            raise
 
 
 async def refuse(websocket: WebSocket, refusal: Refusal) -> None:
-    """Tell an accepted client why, and close."""
-    with suppress(WebSocketDisconnect, asyncio.TimeoutError):
+    """Tell a client why, and close."""
+    with suppress(WebSocketDisconnect, OSError, RuntimeError, asyncio.TimeoutError):  # it is gone, or does not listen
         await asyncio.wait_for(_say(websocket, refusal), _GOODBYE)
 
 
 async def _say(websocket: WebSocket, refusal: Refusal) -> None:
+    if websocket.client_state is WebSocketState.CONNECTING:
+        await websocket.accept()
     if websocket.application_state is WebSocketState.CONNECTED:
         await websocket.send_text(refusal.message())
         await websocket.close(refusal.code, refusal.parts["got"][:100])
@@ -74,13 +79,13 @@ class _Session:
         self._seat = studio.enter(self._hand_over)
         self._start = time.monotonic()
         self._size: tuple[int, ...] = ()
-        self._sizes = Allowance(limits.sizes / 10, self._start)
+        self._sizes = Allowance(limits.sizes / 10, self._start, at_once=limits.sizes)
 
     def leave(self) -> None:
         self._studio.leave(self._seat)
 
     def _hand_over(self, result: Styled | Exception) -> None:
-        # In the studio's thread.
+        # In the studio's thread, mostly.
         self._loop.call_soon_threadsafe(lambda: self._count(self._styled.put(result)))
 
     def _count(self, dropped: bool) -> None:
@@ -114,6 +119,8 @@ class _Session:
     async def send(self) -> None:
         while True:
             styled = await self._styled.take()
+            if isinstance(styled, Refusal):
+                raise styled
             if isinstance(styled, Exception):
                 raise Refusal(FAILED, f"a frame that could not be styled ({type(styled).__name__})") from styled
             jpeg = await self._loop.run_in_executor(self._codecs, jpeg_from_frame, styled.image)

@@ -72,7 +72,7 @@ def served(
 ) -> Iterator[Served]:
     """A server in a thread, with the fake backend of three styles unless told otherwise."""
     backend = backend or FakeBackend(styles=("invert", "grey", "light"))
-    limits, stop = limits or Limits(), threading.Event()
+    limits, stop = limits or Limits(connect=PATIENCE), threading.Event()
     (page / "index.html").write_text("<!doctype html><title>test</title>")
     (page / "ui.js").write_text("'use strict';")
     listening = bound(host, 0)

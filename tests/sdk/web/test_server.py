@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +18,13 @@ from served import PATIENCE, Served, decoded, jpeg, receive, refused, send_frame
 from stylesdk import SourceError, __version__
 from stylesdk.backends.fake import FakeBackend
 from stylesdk.frames import Frame
+from stylesdk.live.sources import SourceFrame
 from stylesdk.mix import Weights
 from stylesdk.web.files import title_of
 from stylesdk.web.guard import Door
 from stylesdk.web.limits import Limits
 from stylesdk.web.server import bound, door_for
+from stylesdk.web.studio import Seat, Studio
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +109,25 @@ def test_the_newest_frame_wins(tmp_path: Path, frame: np.ndarray) -> None:
         assert 0 < figures["p50"] <= figures["p99"] and figures["age"] > 0
 
 
-def test_everyone_has_a_turn(tmp_path: Path, frame: np.ndarray) -> None:
-    backend = GatedBackend()
+def test_everyone_has_a_turn(tmp_path: Path, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, put, there = GatedBackend(), Studio.put, threading.Event()
+
+    def watched(studio: Studio, seat: Seat, number: int, sent: SourceFrame) -> None:
+        put(studio, seat, number, sent)
+        if number == 100:
+            there.set()
+
+    monkeypatch.setattr(Studio, "put", watched)
     with served(tmp_path, backend=backend) as server, server.websocket() as greedy, server.websocket() as modest:
         send_frame(greedy, 0, jpeg(frame))
         assert backend.inside.wait(PATIENCE)
-        send_frame(modest, 0, jpeg(frame))
         for number in (1, 2, 3):
             send_frame(greedy, number, jpeg(frame))
         while receive(greedy, "figures")["dropped"] < 2:
             pass
-        receive(modest, "figures")  # by now its frame waits too
-        for client, number in ((greedy, 0), (modest, 0), (greedy, 3)):
+        send_frame(modest, 100, jpeg(frame))
+        assert there.wait(PATIENCE)
+        for client, number in ((greedy, 0), (modest, 100), (greedy, 3)):
             backend.gate.release()
             assert receive(client, "frame")[0] == number
 
@@ -156,16 +169,14 @@ def test_a_frame_that_cannot_be_styled_costs_its_client_the_place(tmp_path: Path
 
     with served(tmp_path, backend=Broken()) as server, server.websocket() as good, server.websocket() as bad:
         send_frame(bad, 0, jpeg(frame[:64]))
-        assert refused(bad) == (
-            1011,
-            {"got": "a frame that could not be styled (RuntimeError)", "expected": "", "do": ""},
-        )
+        got = "a frame that could not be styled (RuntimeError)"
+        assert refused(bad) == (1011, {"code": 1011, "got": got, "expected": "", "do": ""})
         send_frame(good, 5, jpeg(frame))
         assert receive(good, "frame")[0] == 5
 
 
 def test_places(tmp_path: Path, frame: np.ndarray) -> None:
-    with served(tmp_path, limits=Limits(clients=1)) as server:
+    with served(tmp_path, limits=Limits(clients=1, silent=PATIENCE)) as server:
         with server.websocket() as first:
             send_frame(first, 0, jpeg(frame))
             receive(first, "frame")
@@ -177,6 +188,19 @@ def test_places(tmp_path: Path, frame: np.ndarray) -> None:
         with server.websocket() as third:
             send_frame(third, 1, jpeg(frame))
             assert receive(third, "frame")[0] == 1
+
+
+def test_a_silent_place_is_given_to_a_newcomer(tmp_path: Path, frame: np.ndarray) -> None:
+    """A client that is gone without a word: its connection stays open, for all that the server can tell."""
+    with served(tmp_path, limits=Limits(clients=1, silent=0.2)) as server, server.websocket() as ghost:
+        send_frame(ghost, 0, jpeg(frame))
+        assert receive(ghost, "frame")[0] == 0
+        time.sleep(0.3)
+        with server.websocket() as newcomer:
+            send_frame(newcomer, 1, jpeg(frame))
+            assert receive(newcomer, "frame")[0] == 1
+            code, error = refused(ghost)
+            assert code == error["code"] == 1001 and "someone else waits" in error["got"]
 
 
 def test_the_page_and_what_it_is_told(server: Served) -> None:
@@ -236,8 +260,15 @@ def test_a_token_is_asked_for_everywhere(tmp_path: Path, frame: np.ndarray) -> N
         welcome = server.get(f"/?token={token}")
         assert welcome.status_code == 303 and welcome.headers["location"] == "/"
         cookie = welcome.headers["set-cookie"]
-        assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+        assert "HttpOnly" in cookie and "SameSite=lax" in cookie
         held = {"Cookie": cookie.split(";")[0]}
+        named = {"Host": "gpu-box.local:8000"}  # a name that the server does not know: the token says enough
+        assert server.get("/", headers=held | named).status_code == 200
+        assert "wss://gpu-box.local:8000" in server.get("/", headers=held | named).headers["content-security-policy"]
+        assert server.get("/", headers=named).status_code == 401
+        assert server.get("/", headers=held | {"Host": "x; script-src *"}).status_code == 421
+        numbered = server.get("/", headers=held | {"Host": "[fd00::2]:8000"})
+        assert numbered.status_code == 200 and "fd00" not in numbered.headers["content-security-policy"]
         assert server.get("/", headers=held).status_code == 200
         for headers in (held, {"Authorization": f"Bearer {token}"}):
             with server.websocket(additional_headers=headers) as known:
@@ -267,9 +298,13 @@ def test_beyond_this_machine_there_is_a_token() -> None:
         port = listening.getsockname()[1]
         assert door_for(listening, "127.0.0.1", None, tls=False) == Door("127.0.0.1", port)
         outside = door_for(listening, "0.0.0.0", None, tls=True)
-        assert len(outside.token) >= 24 and outside.url == f"https://0.0.0.0:{port}/?token={outside.token}"
+        assert len(outside.token) >= 24
+        name, *number = (re.fullmatch(rf"https://([^/]+):{port}/\?token={outside.token}", url) for url in outside.urls)
+        assert name and name[1] == socket.gethostname()
+        assert all(found and not ipaddress.ip_address(found[1]).is_unspecified for found in number)
         assert door_for(listening, "0.0.0.0", "chosen-by-me", tls=False).token == "chosen-by-me"
-        assert Door("fd00::2", 80).url == "http://[fd00::2]:80/"
+        assert Door("fd00::2", 80).urls == ["http://[fd00::2]:80/"]
+        assert Door("127.0.0.2", 80).urls == ["http://127.0.0.2:80/"]  # where nothing listens at localhost
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.7", "no-such-host.invalid"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_a_port_that_is_taken() -> None:
     assert "no_such_style" not in error, "the port comes first, the model is not looked at"
 
 
-def test_https_with_a_token(tmp_path: Path) -> None:
+def test_https_with_a_token(tmp_path: Path, frame: np.ndarray) -> None:
     certificate, key = certificate_for(tmp_path)
     words = ["--port", "0", "--certificate", str(certificate), "--key", str(key), "--token", "a-token-of-mine"]
     with serving(*words) as server:
@@ -121,6 +121,31 @@ def test_https_with_a_token(tmp_path: Path) -> None:
             answer = client.get(server.url)
             assert answer.status_code == 200 and str(answer.url) == f"https://localhost:{server.port}/"
             assert "Secure" in answer.history[0].headers["set-cookie"]
+            cookie = f"stylesdk-{server.port}=a-token-of-mine"
+            address = f"wss://localhost:{server.port}/ws"
+            with connect(address, ssl=trusted, additional_headers={"Cookie": cookie}, proxy=None) as friend:
+                send_frame(friend, 1, jpeg(frame))
+                assert receive(friend, "frame")[0] == 1
+
+
+def test_handshakes_that_never_end_give_way(tmp_path: Path) -> None:
+    """A hundred connections that begin no TLS, or stop in its midst: there is room for one that does."""
+    certificate, key = certificate_for(tmp_path)
+    with serving("--port", "0", "--certificate", str(certificate), "--key", str(key)) as server, ExitStack() as stack:
+        crowd = []
+        for number in range(100):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+            crowd.append(stack.enter_context(connection))
+            connection.sendall(b"\x16\x03\x01\x02\x00\x01" if number % 2 else b"")
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        for url, verify in ((server.url, trusted), (server.url.replace("https", "http"), True)):
+            with ExitStack() as expected:
+                if url.startswith("http:"):
+                    expected.enter_context(pytest.raises(httpx.TransportError))
+                assert httpx.get(url, verify=verify, timeout=PATIENCE).status_code == 200
+        for connection in crowd[:30]:
+            with suppress(ConnectionError):
+                assert connection.recv(100) == b""
 
 
 def certificate_for(folder: Path) -> tuple[Path, Path]:

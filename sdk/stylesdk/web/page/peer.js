@@ -3,6 +3,7 @@
   const CONNECT = 4000; // ms until another way is tried
   const FIRST_FRAME = 10000; // ms
   const GATHER = 1000; // ms: without a STUN server, addresses are there at once
+  const TRY_AGAIN = [1001, 1011, 1013]; // codes of what may be better the next time
   const BITRATE = 6e6; // bits a second at most: a picture, not a video call
 
   /** Frames to the server and back over WebRTC, and a data channel for the rest. */
@@ -55,7 +56,10 @@
     }
 
     async _hear(message) {
-      if (message.error) this._trouble = stylesdk.troubleText(message.error);
+      if (message.error) {
+        this._trouble = stylesdk.troubleText(message.error);
+        if (!TRY_AGAIN.includes(message.error.code)) this._end({ why: "refused" });
+      }
       if (message.figures) message.figures.age += await this._underway();
       this._hooks.message(message);
     }
@@ -78,8 +82,9 @@
       const { sdp, type } = this._peer.localDescription;
       const reply = await stylesdk.post("offer", { sdp, type });
       if (!reply.ok) return this._end(reply.ending);
+      await this._limit(sender); // before the first frame goes out
       await this._peer.setRemoteDescription(reply.body);
-      await this._limit(sender);
+      await this._limit(sender); // where a browser did not take it before
     }
 
     /** No larger than the server takes, and rather slower than smaller. */

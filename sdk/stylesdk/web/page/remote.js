@@ -107,7 +107,7 @@
       const wake = () => (heard = performance.now()); // nothing is drawn, so nothing heard, in a hidden tab
       document.addEventListener("visibilitychange", wake);
       const watch = setInterval(() => {
-        if (!document.hidden && performance.now() - heard > SILENCE) link.close();
+        if (!document.hidden && performance.now() - heard > (link.patience || SILENCE)) link.close();
       }, 1000);
       try {
         return await link.run();

@@ -2,6 +2,8 @@
 (function (stylesdk) {
   const QUALITIES = [0.85, 0.6, 0.3]; // of JPEG: the next where the one before is larger than the server takes
   const IN_FLIGHT = 2; // one is styled while the next one travels
+  const PATIENCE = 25000; // ms: words wait behind large frames on a slow network, and the server waits for 20 s
+  const SLOW = 1000; // ms that a frame spends on the network, there and back
   const WHY = { 1001: "away", 1006: "away", 1011: "away", 1012: "away", 1013: "busy" };
 
   /** Frames to the server and back over a WebSocket: JPEGs both ways, the newest first. */
@@ -14,6 +16,7 @@
      */
     constructor(video, canvas, config, hooks) {
       this.name = "WebSocket";
+      this.patience = PATIENCE;
       this._video = video;
       this._canvas = canvas;
       this._limits = config.limits;
@@ -22,6 +25,8 @@
       /** @type {Map<number, number>} frames that travel: number -> when they were taken, ms */
       this._travelling = new Map();
       this._drawn = 0;
+      this._halvings = 0; // of the sides of what is sent
+      this._slow = this._fast = 0; // frames in a row
       this._waiting = false; // a frame that nobody has sent yet
       this._encoding = false;
       this._trouble = "";
@@ -91,7 +96,8 @@
 
     /** The video's frame as JPEG bytes; null where there is none yet, or none small enough. */
     async _jpeg() {
-      const [width, height] = stylesdk.fittedSize(this._video, this._limits.max_side);
+      const full = stylesdk.fittedSize(this._video, this._limits.max_side);
+      const [width, height] = full.map((side) => side >> this._halvings);
       if (!width) return null;
       this._sheet ||= stylesdk.sheet();
       if (this._sheet.width !== width) this._sheet.width = width;
@@ -104,9 +110,21 @@
       return null;
     }
 
+    /** Smaller frames where the network takes long for them, larger ones again where it does not. */
+    _adapt(ms) {
+      this._slow = ms > SLOW ? this._slow + 1 : 0;
+      this._fast = ms < SLOW / 4 ? this._fast + 1 : 0;
+      const large = Math.min(this._sheet.width, this._sheet.height) >= 128;
+      if (this._slow > 2 && large) this._halvings++;
+      else if (this._fast > 100 && this._halvings) this._halvings--;
+      else return;
+      this._slow = this._fast = 0;
+    }
+
     async _show(data) {
       const number = new DataView(data).getUint32(0, true);
       const taken = this._travelling.get(number);
+      if (taken !== undefined) this._adapt(performance.now() - taken - new DataView(data).getFloat32(4, true));
       // The server leaves out frames that a newer one overtook: none before this one will come.
       for (const sent of this._travelling.keys()) if (sent <= number) this._travelling.delete(sent);
       void this._pump();
