@@ -82,7 +82,7 @@ def test_stream_that_is_cut_twice_goes_on_by_itself(
         children.append(mpegts_server(port))
         back = time.monotonic()
         seen += signals(frames, True, 5)
-        print(f"back after {time.monotonic() - back:.2f} s, with 5 frames")
+        assert time.monotonic() - back < 15
     assert {frame.image.shape for frame in seen} == {(120, 160, 3)}
     times = [frame.pts or 0 for frame in seen]
     assert times == sorted(set(times))

@@ -18,7 +18,7 @@ from stylesdk import Stylizer
 from stylesdk.backends.fake import FakeBackend
 from stylesdk.errors import SinkError, SourceError, SourceLostError
 from stylesdk.frames import Frame
-from stylesdk.live import Counts, Look, open_sink, run_pipeline
+from stylesdk.live import Counts, Look, clock, open_sink, run_pipeline
 from stylesdk.live.pattern import pattern_from_text
 from stylesdk.live.sources import SourceFrame
 from stylesdk.live.stamp import read_stamp
@@ -38,7 +38,7 @@ class StampSink(ListSink):
     def write(self, image: Frame, frame: SourceFrame) -> None:
         stamp = read_stamp(image)
         assert stamp is not None and stamp.index == frame.pts
-        self.ages.append(time.monotonic() - stamp.seconds)
+        self.ages.append(clock.now() - stamp.seconds)
         self.numbers.append(stamp.index)
         time.sleep(self.seconds)
 
@@ -289,7 +289,7 @@ def test_counts_may_be_asked_at_any_time(stylizer: Stylizer) -> None:
     class Watched(ListSink):
         seen_counts: list[Counts]
 
-        def watch(self, counts: object, stylizer: Stylizer) -> None:
+        def watch(self, counts: object, stylizer: Stylizer, stop: threading.Event) -> None:
             self.counts, self.backend, self.seen_counts, self.idled = counts, stylizer.backend, [], 0
 
         def idle(self) -> None:

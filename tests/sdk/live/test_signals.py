@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,8 +42,15 @@ def wait_for_part(folder: Path, size: int) -> None:
     wait_until(lambda: any(p.stat().st_size >= size for p in folder.glob(".*.part.mp4")), "the unfinished file")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("text", ["test:320x240", "test:320x240@max"])
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (signal.SIGINT, "test:320x240"),
+        (signal.SIGINT, "test:320x240@max"),
+        (signal.SIGTERM, "test:320x240"),
+        (getattr(signal, "SIGHUP", signal.SIGTERM), "test:320x240"),
+    ],
+)
 def test_signal_finishes_the_file(tmp_path: Path, number: signal.Signals, text: str) -> None:
     with running(tmp_path, text, "-o", "out.mp4") as process:
         wait_for_part(tmp_path, 10_000)
@@ -57,14 +64,20 @@ def test_signal_finishes_the_file(tmp_path: Path, number: signal.Signals, text: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_at_any_moment_leaves_a_whole_file_or_none(tmp_path: Path, number: signal.Signals) -> None:
-    for delay in (0.2, 0.9):
-        folder = tmp_path / str(delay)
+    signs: dict[str, Callable[[subprocess.Popen[str]], object]] = {
+        "importing": lambda process: None,
+        "source open": lambda process: process.stdout.readline(),  # type: ignore[union-attr]
+        "sink open": lambda process: wait_for_part(tmp_path / "sink open", 0),
+        "file begun": lambda process: wait_for_part(tmp_path / "file begun", 1),
+    }
+    for name, wait in signs.items():
+        folder = tmp_path / name
         folder.mkdir()
-        with running(folder, "test:160x120", "-o", "out.mp4") as process:
-            time.sleep(delay)  # in its imports, opening the model, before or after the first frame
+        with running(folder, "test:160x120", "-o", "out.mp4", PYTHONUNBUFFERED="1") as process:
+            wait(process)
             process.send_signal(number)
             process.communicate(timeout=60)
-        assert process.returncode in (130, -number)
+        assert process.returncode in ((130, -number) if name == "importing" else (130,))
         if (folder / "out.mp4").exists():
             assert len(read_clip(folder / "out.mp4").times) > 0
         assert not list(folder.glob(".*"))
@@ -92,6 +105,18 @@ def test_second_signal_ends_at_once(first: signal.Signals, second: signal.Signal
         process.send_signal(second)
         process.wait(timeout=30)
     assert process.returncode == -second and time.monotonic() - start < 20
+
+
+def test_nohup_is_honoured() -> None:
+    from stylesdk.cli import stop_on_signals
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_put_back() -> None:
