@@ -21,11 +21,13 @@ MP4_SUFFIXES = frozenset({".m4v", ".mov", ".mp4"})
 
 def container_options(suffix: str, *, lasting: bool) -> dict[str, str]:
     """Options of FFmpeg's muxer for ``suffix``; ``lasting`` files can be played to the last second wherever cut off."""
+    # A process that is killed takes with it what FFmpeg has not handed to the system yet.
+    flushed = {"flush_packets": "1"}
     if suffix in MP4_SUFFIXES:
         # Fragments that become an ordinary file when it is closed.
-        fragments = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
+        fragments = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"} | flushed
         return fragments if lasting else {"movflags": "faststart"}
-    return {"cluster_time_limit": "1000"} if lasting else {}
+    return {"cluster_time_limit": "1000"} | flushed if lasting else {}
 
 
 def salvage(path: Path) -> bool:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
@@ -32,6 +33,8 @@ _NAMED = {
     **dict.fromkeys((0xFFAD, 0x6D0000), "-"),
 }
 _FRESH = 0.25  # seconds that the HUD's figures stay: to be read, and as they cost more than drawing them
+_ATTEMPTS, _AGAIN = 5, 0.2  # to reach the X server, and seconds between them
+_CONNECTIONS: dict[str, int] = {}  # to X servers, by DISPLAY
 _FRAMES = 30  # that the frame rate on the HUD looks back on
 _FPS = Fraction(30)  # a hint for the encoder, where the source knows none
 
@@ -173,16 +176,23 @@ def _no_screen() -> str:
     display = os.environ.get("DISPLAY")
     if not display:
         return "DISPLAY is empty"
+    return "" if _answers(display) else f"DISPLAY {display} does not answer, or refuses"
+
+
+def _answers(display: str) -> bool:
+    """Whether the X server does; also where there is no library to ask it with."""
     try:
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
-        return ""
+        return True
     x11.XOpenDisplay.restype = ctypes.c_void_p
-    connection = x11.XOpenDisplay(None)
-    if not connection:
-        return f"DISPLAY {display} does not answer, or refuses"
-    x11.XCloseDisplay(ctypes.c_void_p(connection))
-    return ""
+    for _ in range(_ATTEMPTS):
+        # Held for good: a server whose last client leaves, as one without a desktop has, is away for a moment.
+        if connection := _CONNECTIONS.get(display) or x11.XOpenDisplay(display.encode()):
+            _CONNECTIONS[display] = connection
+            return True
+        time.sleep(_AGAIN)
+    return False
 
 
 def _key_name(code: int) -> str:
