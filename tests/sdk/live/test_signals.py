@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,25 +62,21 @@ def test_signal_finishes_the_file(tmp_path: Path, number: signal.Signals, text: 
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_at_any_moment_leaves_a_whole_file_or_none(tmp_path: Path, number: signal.Signals) -> None:
-    signs: dict[str, Callable[[subprocess.Popen[str]], object]] = {
-        "importing": lambda process: None,
-        "source open": lambda process: process.stdout.readline(),  # type: ignore[union-attr]
-        "sink open": lambda process: wait_for_part(tmp_path / "sink open", 0),
-        "file begun": lambda process: wait_for_part(tmp_path / "file begun", 1),
-    }
-    for name, wait in signs.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        with running(folder, "test:160x120", "-o", "out.mp4", PYTHONUNBUFFERED="1") as process:
-            wait(process)
-            process.send_signal(number)
-            process.communicate(timeout=60)
-        assert process.returncode in ((130, -number) if name == "importing" else (130,))
-        if (folder / "out.mp4").exists():
-            assert len(read_clip(folder / "out.mp4").times) > 0
-        assert not list(folder.glob(".*"))
+@pytest.mark.parametrize(
+    ("state", "number"), [("importing", signal.SIGINT), ("source open", signal.SIGTERM), ("file begun", signal.SIGINT)]
+)
+def test_signal_at_any_moment_leaves_a_whole_file_or_none(tmp_path: Path, state: str, number: signal.Signals) -> None:
+    with running(tmp_path, "test:160x120", "-o", "out.mp4", PYTHONUNBUFFERED="1") as process:
+        if state == "source open":
+            assert process.stdout is not None and process.stdout.readline().startswith("a moving test pattern")
+        elif state == "file begun":
+            wait_for_part(tmp_path, 0)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode in ((130, -number) if state == "importing" else (130,))
+    if (tmp_path / "out.mp4").exists():
+        assert len(read_clip(tmp_path / "out.mp4").times) > 0
+    assert not list(tmp_path.glob(".*"))
 
 
 _BLOCKED = """
