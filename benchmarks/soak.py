@@ -171,7 +171,9 @@ def happened(frames: int, opened: int, recordings: int, script: Script, seconds:
     """What is asked of the show itself: frames while there was a camera, each of the losses, and the recordings."""
     there = 1 - script.loss_for / script.loss
     return [
-        Requirement("frames that came, of those that the camera could give", frames / (seconds * fps * there), None, 0.5),
+        Requirement(
+            "frames that came, of those that the camera could give", frames / (seconds * fps * there), None, 0.5
+        ),
         Requirement("times that the camera was opened", opened, None, 1 + (seconds - script.loss_for) // script.loss),
         Requirement("recordings that were finished", recordings, None, seconds // script.record),
     ]

@@ -11,8 +11,9 @@ import live
 import pytest
 import soak
 import typer
-from stylesdk.live.watchdog import WatchedSource
 from watching import Samples, Watching, more_at_the_end
+
+from stylesdk.live.watchdog import WatchedSource
 
 
 def run_soak(**options: Any) -> int:
