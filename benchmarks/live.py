@@ -28,7 +28,7 @@ from stylesdk.bench.camera import WARM_UP, flat_out
 from stylesdk.cli import parse_size
 from stylesdk.frames import Frame
 from stylesdk.latency import percentiles
-from stylesdk.live import Look, SourceFrame, run_pipeline
+from stylesdk.live import Look, SourceFrame, clock, run_pipeline
 from stylesdk.live.pattern import PatternSource
 from stylesdk.live.sinks import NullSink
 from stylesdk.live.stamp import read_stamp
@@ -46,7 +46,7 @@ class SlowSink(NullSink):
         self._seconds = seconds
 
     def write(self, image: Frame, frame: SourceFrame) -> None:  # noqa: ARG002
-        self.ages.append(time.monotonic() - frame.captured)
+        self.ages.append(clock.now() - frame.captured)
         time.sleep(self._seconds)
 
 
@@ -58,7 +58,7 @@ class ReadingSink(NullSink):
         self.unreadable = 0
 
     def write(self, image: Frame, frame: SourceFrame) -> None:  # noqa: ARG002
-        now, stamp = time.monotonic(), read_stamp(image)
+        now, stamp = clock.now(), read_stamp(image)
         if stamp is None:
             self.unreadable += 1
         else:

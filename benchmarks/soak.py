@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from watching import Samples, Watching, more_at_the_end
 
 from stylesdk import SourceError, Stylizer
 from stylesdk.frames import Frame
-from stylesdk.live import Look, SourceFrame, run_pipeline
+from stylesdk.live import Look, SourceFrame, clock, run_pipeline
 from stylesdk.live.memory import keep_arenas_few
 from stylesdk.live.pattern import PatternSource
 from stylesdk.live.recorder import Recorder
@@ -64,12 +63,13 @@ class Camera:
     """
 
     size = (SIZES[0][1], SIZES[0][0])
+    late: float | None = None
 
     def __init__(self, fps: int, script: Script) -> None:
         self.fps: Fraction | None = Fraction(fps)
         self.description = "soak"
         self.opened = 0
-        self._script, self._start = script, time.monotonic()
+        self._script, self._start = script, clock.now()
 
     def open(self) -> Camera:
         if self._unplugged():
@@ -91,10 +91,10 @@ class Camera:
         """Nothing is held open."""
 
     def _turn(self) -> int:
-        return int((time.monotonic() - self._start) / self._script.size)
+        return int((clock.now() - self._start) / self._script.size)
 
     def _unplugged(self) -> bool:
-        now = time.monotonic() - self._start
+        now = clock.now() - self._start
         return now % self._script.loss > self._script.loss - self._script.loss_for
 
 
@@ -104,12 +104,12 @@ class RecordingSink(NullSink):
     def __init__(self, folder: Path, fps: int, script: Script) -> None:
         self.moments, self.ages = array("d"), array("d")  # seconds since the start, seconds
         self.recordings = self.bytes = 0
-        self._start = time.monotonic()
+        self._start = clock.now()
         self._path, self._fps, self._script = folder / "soak.mp4", Fraction(fps), script
         self._recorder: Recorder | None = None
 
     def write(self, image: Frame, frame: SourceFrame) -> None:
-        now = time.monotonic()
+        now = clock.now()
         if frame.signal:
             self.moments.append(now - self._start)
             self.ages.append(now - frame.captured)
@@ -136,17 +136,13 @@ class RecordingSink(NullSink):
 
 
 class Player:
-    """Changes the look by the clock, and ends the show: the ``on_frame`` of the pipeline."""
+    """Changes the look by the clock: the ``on_frame`` of the pipeline."""
 
-    def __init__(self, look: Look, script: Script, seconds: float) -> None:
-        self._look, self._script, self._start = look, script, time.monotonic()
-        self._seconds = seconds
-        self.over = threading.Event()
+    def __init__(self, look: Look, script: Script) -> None:
+        self._look, self._script, self._start = look, script, clock.now()
 
     def __call__(self, _: object) -> None:
-        if time.monotonic() - self._start >= self._seconds:
-            self.over.set()
-        now, script, look = time.monotonic() - self._start, self._script, self._look
+        now, script, look = clock.now() - self._start, self._script, self._look
         look.style = {look.styles[int(now / script.style) % len(look.styles)]: 1.0}
         look.strength = STRENGTHS[int(now / script.strength) % len(STRENGTHS)]
         look.smoothing = SMOOTHINGS[int(now / script.smoothing) % len(SMOOTHINGS)]
@@ -172,6 +168,18 @@ def requirements(samples: Samples, first: float, last: float) -> list[Requiremen
     ]
 
 
+def happened(frames: int, opened: int, recordings: int, script: Script, seconds: float, fps: int) -> list[Requirement]:
+    """What is asked of the show itself: frames while there was a camera, each of the losses, and the recordings."""
+    there = 1 - script.loss_for / script.loss
+    return [
+        Requirement(
+            "frames that came, of those that the camera could give", frames / (seconds * fps * there), None, 0.5
+        ),
+        Requirement("times that the camera was opened", opened, None, 1 + (seconds - script.loss_for) // script.loss),
+        Requirement("recordings that were finished", recordings, None, seconds // script.record),
+    ]
+
+
 def main(
     model: Annotated[str, typer.Argument(help="A model of several styles.")] = "six",
     minutes: Annotated[float, typer.Option(min=0.02)] = 10.0,
@@ -187,10 +195,13 @@ def main(
     with Stylizer(model, runtime=runtime) as stylizer, tempfile.TemporaryDirectory() as folder:
         report["backend"] = stylizer.backend
         look, camera = Look(styles=stylizer.styles), Camera(fps, script)
-        sink, player = RecordingSink(Path(folder), fps, script), Player(look, script, 60 * minutes)
+        sink, player, over = RecordingSink(Path(folder), fps, script), Player(look, script), threading.Event()
+        timer = threading.Timer(60 * minutes, over.set)  # not by the frames: there may be none any more
+        timer.daemon = True
         with Watching() as samples:
             source = WatchedSource("soak", "camera", camera.open, give_up=30)
-            counts = run_pipeline(source, stylizer, sink, look=look, on_frame=player, stop=player.over)
+            timer.start()
+            counts = run_pipeline(source, stylizer, sink, look=look, on_frame=player, stop=over)
     first, last = p99_over_time(sink.moments, sink.ages, 60 * minutes)
     report |= {
         "frames": {"read": counts.read, "delivered": counts.delivered, "cards": counts.cards},
@@ -201,6 +212,7 @@ def main(
         "samples": asdict(samples),
     }
     found = requirements(samples, first, last)
+    found += happened(counts.delivered - counts.cards, camera.opened, sink.recordings, script, 60 * minutes, fps)
     conclude(Console(), found, report, output)
     if not all(line.met for line in found):
         raise typer.Exit(1)

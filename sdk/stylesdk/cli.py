@@ -1,7 +1,7 @@
 """The command line. Every command imports what it needs when it runs, and names the extra it lacks.
 
 Exit codes: 0 done; 1 an error, said in three lines; 2 wrong usage; 3 a camera, stream or screen was lost and did not
-come back within ``--give-up`` seconds, what was recorded until then is whole; 130 interrupted by Ctrl-C or SIGTERM.
+come back within ``--give-up`` seconds, what was recorded until then is whole; 130 interrupted: Ctrl-C, SIGTERM, SIGHUP.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _print_run(counts: Counts, where: str) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a video is finished before the program ends.
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a video is finished before the program ends.
 
     The second one ends the program at once, by the system: whatever hangs cannot stop it.
     """
@@ -187,7 +187,11 @@ def stop_on_signals() -> Iterator[threading.Event]:
         for number in before:
             signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGHUP: a closed terminal, unless nohup had it ignored; SIGBREAK: a closed console of Windows, or Ctrl-Break.
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names if hasattr(signal, name)}
+    if hasattr(signal, "SIGHUP") and before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]
     for number in before:
         signal.signal(number, first)
     try:

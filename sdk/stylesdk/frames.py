@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+
+if sys.platform == "win32":
+    # OpenCV reads it once, when it is loaded, and here it is. Without it some cameras take a minute to open.
+    os.environ.setdefault("OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS", "0")
 
 import cv2
 import numpy as np

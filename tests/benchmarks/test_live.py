@@ -94,6 +94,12 @@ def test_what_the_soak_asks(seen: Samples, last: float, missed: set[str]) -> Non
     assert {line.what for line in soak.requirements(seen, 50.0, last) if not line.met} == missed
 
 
+def test_the_soak_asks_for_a_show() -> None:
+    script = soak.Script()
+    assert all(line.met for line in soak.happened(16_000, 21, 26, script, 600, 30))
+    assert not any(line.met for line in soak.happened(5000, 20, 25, script, 600, 30))
+
+
 def test_growth_is_that_after_the_warm_up() -> None:
     assert samples(1.5).growth(soak.WARM) == pytest.approx(1.5)
     assert samples(1.5).growth(0.0) > 10

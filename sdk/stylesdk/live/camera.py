@@ -27,6 +27,7 @@ _SYSFS = Path("/sys/class/video4linux")
 # Pixels a second that USB 2 carries raw; more than these it carries as JPEGs, or at 5 frames a second.
 _RAW_PIXELS = 640 * 480 * 30
 _AGAIN = 0.02  # seconds after a read that gave nothing, so that one that fails at once does not spin
+_FAILED = 25  # such reads in a row that tell that a camera is gone
 
 
 def is_camera(text: str) -> bool:
@@ -57,6 +58,9 @@ def open_camera(text: str, size: tuple[int, int] | None, fps: float | None, give
         size = int(found["height"]), int(found["width"])
     wish = _Wish(size, float(found["fps"]) if found["fps"] else fps)
     name = f"camera {which.removeprefix('camera:')}"
+    if sys.platform == "darwin":
+        # The system's question whether this program may use it is asked in the main thread only.
+        _capture(name, _index_from(which)).release()
     return WatchedSource(name, "camera", lambda: _Camera(name, _index_from(which), wish), give_up)
 
 
@@ -119,20 +123,28 @@ def _one_of(cameras: list[str]) -> str:
     return "one of " + ", ".join(cameras) if cameras else "a camera; there is none"
 
 
+def _capture(name: str, index: int) -> cv2.VideoCapture:
+    camera = cv2.VideoCapture(index)
+    if not camera.isOpened():
+        camera.release()
+        dialog = "answer the dialog, where there is one, then start again; " if sys.platform == "darwin" else ""
+        raise SourceError(
+            f"{name}, which cannot be opened",
+            expected="a connected camera that no other program holds",
+            do=f"{dialog}check the cable and the number (0 is the first camera), close other video programs, "
+            "allow camera access in the system settings (Linux: be in the group that owns /dev/video*), "
+            "or try the source 'test'",
+        )
+    return camera
+
+
 class _Camera:
     """An open camera."""
 
+    late: float | None = None
+
     def __init__(self, name: str, index: int, wish: _Wish) -> None:
-        self._camera = cv2.VideoCapture(index)
-        if not self._camera.isOpened():
-            self._camera.release()
-            raise SourceError(
-                f"{name}, which cannot be opened",
-                expected="a connected camera that no other program holds",
-                do="check the cable and the number (0 is the first camera), close other video programs, "
-                "allow camera access in the system settings (Linux: be in the group that owns /dev/video*), "
-                "or try the source 'test'",
-            )
+        self._camera = _capture(name, index)
         self._ask(wish)
         height, width = self._number(cv2.CAP_PROP_FRAME_HEIGHT), self._number(cv2.CAP_PROP_FRAME_WIDTH)
         rate = self._number(cv2.CAP_PROP_FPS)
@@ -148,12 +160,16 @@ class _Camera:
         height, width = wish.size or (480, 640)
         # The format comes first: a size that the old format cannot carry would be refused.
         if height * width * (wish.fps or 30) > _RAW_PIXELS:
-            self._camera.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            self._set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         if wish.size:
-            self._camera.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-            self._camera.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+            self._set(cv2.CAP_PROP_FRAME_WIDTH, width)
+            self._set(cv2.CAP_PROP_FRAME_HEIGHT, height)
         if wish.fps:
-            self._camera.set(cv2.CAP_PROP_FPS, wish.fps)
+            self._set(cv2.CAP_PROP_FPS, wish.fps)
+
+    def _set(self, key: int, value: float) -> None:
+        if self._camera.get(key) != value:  # on Windows each takes seconds
+            self._camera.set(key, value)
 
     def _number(self, key: int) -> float:
         value = self._camera.get(key)
@@ -165,9 +181,11 @@ class _Camera:
         return letters.decode("ascii").strip() if re.fullmatch(rb"[\w ]+", letters) else ""
 
     def __iter__(self) -> Iterator[Frame | None]:
-        # Read without a pause, so that no older frame waits in the driver's queue.
-        while True:
+        # Read without a pause, so that no older frame waits in the driver's queue. Some begin with nothing for a while.
+        began, failed = False, 0
+        while not began or failed < _FAILED:
             found, image = self._camera.read()
+            began, failed = began or found, 0 if found else failed + 1
             if not found:
                 time.sleep(_AGAIN)
             yield image if found else None  # type: ignore[misc] # of any dtype: the watchdog looks

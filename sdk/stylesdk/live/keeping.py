@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
 
 from stylesdk.errors import StyleSDKError
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.recorder import Recorder
 from stylesdk.live.sources import SourceFrame
 
+_PATIENCE = 5.0  # seconds that a snapshot may still take at the end
+_SNAPSHOTS = 4  # that may wait for the disk; more would cost memory
 _NOTICE = 5.0  # seconds that a path or an error stands on the HUD
 _log = logging.getLogger(__name__)
 
@@ -29,12 +33,15 @@ class Keeping:
         self._fps, self._live = fps, live
         self._recorder: Recorder | None = None
         self._ending = False
-        self._notice, self._until = "", 0.0
+        self._notice = ("", 0.0)  # and until when it stands
+        self._snapshots: list[threading.Thread] = []
+        self._saving = threading.Lock()
 
     def lines(self, now: float) -> list[str]:
-        """For the HUD, at ``now`` of ``time.monotonic``: what is being recorded, what was just saved or lost."""
+        """For the HUD, at ``now`` of ``clock.now``: what is being recorded, what was just saved or lost."""
         self._look_after()
-        said = [self._notice] if now < self._until else []
+        notice, until = self._notice
+        said = [notice] if now < until else []
         if self._recorder is None:
             return said
         minutes, seconds = divmod(int(self._recorder.seconds), 60)
@@ -46,16 +53,26 @@ class Keeping:
             self._recorder.put(image, frame)
 
     def snapshot(self, image: Frame) -> None:
-        """Write ``image``, BGR uint8 (H, W, 3), as PNG."""
+        """Write ``image``, BGR uint8 (H, W, 3), as PNG, in the background. It must not be changed afterwards."""
+        self._snapshots = [thread for thread in self._snapshots if thread.is_alive()]
+        if len(self._snapshots) >= _SNAPSHOTS:
+            self._say("snapshot left out: the disk is slow")
+            return
+        thread = threading.Thread(target=self._save, args=(image,), name="stylesdk-snapshot", daemon=True)
+        self._snapshots.append(thread)
+        thread.start()
+
+    def _save(self, image: Frame) -> None:
         from stylesdk.live.sinks import write_image
 
-        path = _free_name(".png")
-        try:
-            write_image(path, image)
-        except StyleSDKError as error:
-            self._failed("snapshot", error)
-        else:
-            self._say(f"saved {path}")
+        with self._saving:  # one after the other: a name is free until its file is there
+            path = _free_name(".png")
+            try:
+                write_image(path, image)
+            except StyleSDKError as error:
+                self._failed("snapshot", error)
+            else:
+                self._say(f"saved {path}")
 
     def record(self) -> None:
         """Begin to record, or end it."""
@@ -63,13 +80,12 @@ class Keeping:
             self._ending = True
             self._recorder.end()
             return
-        try:
-            self._recorder = Recorder(_free_name(".mp4"), self._fps, live=self._live)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the show goes on
-            self._failed("recording", error)
+        self._recorder = Recorder(_free_name(".mp4"), self._fps, live=self._live)
 
     def close(self) -> None:
-        """Finish the recording."""
+        """Finish the snapshots and the recording."""
+        for thread in self._snapshots:
+            thread.join(_PATIENCE)
         if self._recorder is None:
             return
         self._recorder.end()
@@ -92,7 +108,7 @@ class Keeping:
         self._say(f"{what} failed: {str(error).splitlines()[0].removeprefix('got: ')}")
 
     def _say(self, text: str) -> None:
-        self._notice, self._until = text, time.monotonic() + _NOTICE
+        self._notice = (text, clock.now() + _NOTICE)
 
 
 def _free_name(suffix: str) -> Path:

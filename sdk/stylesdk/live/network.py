@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+
 from stylesdk.errors import MissingExtraError, SourceError, SourceLostError
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.sources import Kind, SourceFrame
 from stylesdk.live.watchdog import WatchedSource
 
@@ -19,6 +23,9 @@ except ImportError as error:
     raise MissingExtraError("av", "live", "network streams") from error
 
 _SECONDS = (5.0, 5.0)  # that opening, and one read, may block
+_HTTP_SECONDS = (5.0, 15.0)  # segments of HLS are several seconds apart
+_JUMP = 1.0  # seconds off its time at which a picture of HLS begins a new time
+_DAMAGED = np.empty((0, 0, 3), np.uint8)
 # Over UDP one lost packet smears the picture until the next whole one. Not fflags=nobuffer: it throws away what the
 # first look has read, and with it the whole picture that the next ones build on; here they are decoded in no time.
 _OPTIONS = {"rtsp_transport": "tcp"}
@@ -67,7 +74,7 @@ class _Stream:
         options = _OPTIONS if http else _OPTIONS | _FIRST_LOOK
         do = "check the address, the network, and that a video player opens it"
         try:
-            self._container = av.open(url, options=options, timeout=_SECONDS)
+            self._container = av.open(url, options=options, timeout=_HTTP_SECONDS if http else _SECONDS)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise SourceError(f"{self.name}: {_why(error)}", expected="a video stream", do=do) from None
         streams = self._container.streams.video
@@ -78,6 +85,8 @@ class _Stream:
         # Threads by slice: threads by frame would each hold a frame back.
         self._stream.thread_type = "SLICE"
         self.finite = http and bool(self._container.duration)
+        self._segments = self._container.format.name == "hls"
+        self.late = _HTTP_SECONDS[1] if self._segments else None
         self.frames: int | None = self._stream.frames or None
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = Fraction(rate) if rate else None
@@ -90,21 +99,36 @@ class _Stream:
         self.description = f"{self.name}: {', '.join(filter(None, facts))}"
 
     def pictures(self) -> Iterator[av.VideoFrame | None]:
-        """Decoded frames; None for a damaged piece."""
+        """Decoded frames, at their own times from the beginning of the file; None for a damaged piece."""
+        start = Fraction(self._container.start_time or 0, av.time_base)
         for packet in self._container.demux(self._stream):
             try:
                 decoded = packet.decode()
             except av.error.InvalidDataError:
                 yield None
                 continue
-            yield from decoded
+            for picture in decoded:
+                if picture.pts is not None:
+                    picture.pts -= round(start / picture.time_base)
+                yield picture
+
+    def _paced(self, pictures: Iterator[av.VideoFrame | None]) -> Iterator[av.VideoFrame | None]:
+        """Segments come in bursts: each picture waits for its time. Small delays are caught up, long ones are kept."""
+        start: float | None = None
+        for picture in pictures:
+            if picture is not None and picture.time is not None:
+                now = clock.now()
+                if start is None or abs(start + picture.time - now) > _JUMP:
+                    start = now - picture.time
+                time.sleep(max(start + picture.time - now, 0))
+            yield picture
 
     def __iter__(self) -> Iterator[Frame | None]:
         from stylesdk.live.video import bgr_from_video
 
         try:
-            for picture in self.pictures():
-                yield None if picture is None else bgr_from_video(picture)
+            for picture in self._paced(self.pictures()) if self._segments else self.pictures():
+                yield _DAMAGED if picture is None else bgr_from_video(picture)
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{self.name}: {_why(error)}") from None
 

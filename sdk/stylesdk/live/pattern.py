@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from stylesdk.errors import SourceError
 from stylesdk.frames import Frame
-from stylesdk.live.clock import ticks
+from stylesdk.live.clock import now, ticks
 from stylesdk.live.sources import Kind, SourceFrame
 from stylesdk.live.stamp import Stamp, stamp_rows, write_stamp
 
@@ -75,9 +74,9 @@ class PatternSource:
     def __iter__(self) -> Iterator[SourceFrame]:
         moments = ticks(float(self.fps or _FPS) if self.live else float("inf"))
         for index, _ in zip(itertools.count() if self.frames is None else range(self.frames), moments, strict=False):
-            now = time.monotonic()
-            image = self._draw(Stamp(index, now))
-            yield SourceFrame(image, "", index, 1 / (self.fps or _FPS), 1, now)
+            captured = now()
+            image = self._draw(Stamp(index, captured))
+            yield SourceFrame(image, "", index, 1 / (self.fps or _FPS), 1, captured)
 
     def _draw(self, stamp: Stamp) -> Frame:
         height, width = self._bars.shape[:2]

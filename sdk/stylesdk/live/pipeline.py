@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.handover import POLL, Handover
 from stylesdk.live.progress import STAGES, Counts, Timing
 from stylesdk.live.sinks import Sink
@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 class Watching(Protocol):
     """What a sink may offer beside ``Sink``, to show how the run goes and to look after its user."""
 
-    def watch(self, counts: Callable[[], Counts], stylizer: Stylizer) -> None:
-        """Called once, before the first frame; ``counts`` may be called at any time."""
+    def watch(self, counts: Callable[[], Counts], stylizer: Stylizer, stop: threading.Event) -> None:
+        """Called once, before the first frame. ``counts`` may be called at any time; ``stop`` ends whatever waits."""
 
     def idle(self) -> None:
         """Called some times a second while no frame comes, by the thread that delivers. Raises as ``write``."""
@@ -62,7 +62,7 @@ class _Run:
         self._styling, self._on_frame = styling, on_frame
         self._closed = False
         self._delivered = self._cards = 0
-        self._start = time.perf_counter()
+        self._start = clock.now()
         depth, live = 1 if source.live else _DEPTH, source.live
         self._raw: Handover[SourceFrame] = Handover(depth, newest=live)
         self._styled: Handover[tuple[Frame, SourceFrame]] = Handover(depth, newest=live)
@@ -72,12 +72,11 @@ class _Run:
         self._changed = threading.Condition()  # an end, an error; joining a thread would not survive Ctrl-C
 
     def counts(self) -> Counts:
-        seconds = time.perf_counter() - self._start
-        raw, styled = self._raw, self._styled
-        dropped = raw.dropped + styled.dropped
-        return Counts(
-            raw.count, self._delivered, dropped, seconds, raw.dropped, styled.dropped, self._cards, self._stages
-        )
+        seconds = clock.now() - self._start
+        untaken = getattr(self.source, "dropped", 0)  # a camera may be faster than we take frames
+        unstyled, unshown = untaken + self._raw.dropped, self._styled.dropped
+        read = untaken + self._raw.count
+        return Counts(read, self._delivered, unstyled + unshown, seconds, unstyled, unshown, self._cards, self._stages)
 
     def all_frames(self) -> None:
         """Run to the end or to the stop; the first error of any thread is raised, after all have ended."""
@@ -149,14 +148,14 @@ class _Run:
             self._cards += not frame.signal
             if frame.signal:
                 self._stages["deliver"].add(seconds)
-                self._stages["age"].add(time.monotonic() - frame.captured)
+                self._stages["age"].add(clock.now() - frame.captured)
             if self._on_frame is not None:
                 self._on_frame(self.counts())
 
     def _timed(self, stage: str, call: Callable[[], T]) -> tuple[T, float]:
-        start = self._inside[stage] = time.perf_counter()
+        start = self._inside[stage] = clock.now()
         try:
-            return call(), time.perf_counter() - start
+            return call(), clock.now() - start
         finally:
             del self._inside[stage]
 
@@ -184,7 +183,7 @@ class _Run:
 
     def _finish(self) -> None:
         """Wait for all stages, whatever Ctrl-C does: none may work in a source or sink that closes."""
-        began = time.perf_counter()
+        began = clock.now()
         if self.source.live:
             self.close_source()  # wakes who waits for its next frame
         while True:
@@ -199,7 +198,7 @@ class _Run:
             self._styled.cancel()  # its thread is this one: nobody delivers any more
             self._ended.add("deliver")
         while alive := _PATIENCE.keys() - self._ended:
-            now, inside = time.perf_counter(), self._inside.copy()
+            now, inside = clock.now(), self._inside.copy()
             hung = {stage for stage in alive if now - max(began, inside.get(stage, now)) > _PATIENCE[stage]}
             if hung:
                 self._styled.cancel()  # lets go who waits for them
@@ -254,7 +253,7 @@ def run_pipeline(
     """
     run = _Run(source, Styling(stylizer, look or Look()), sink, on_frame, stop or threading.Event())
     if isinstance(sink, Watching):
-        sink.watch(run.counts, stylizer)
+        sink.watch(run.counts, stylizer, run.stop)
     try:
         run.all_frames()
     except (KeyboardInterrupt, StopRequested) as reason:

@@ -19,26 +19,21 @@ _PATIENCE = 20.0  # seconds to finish a file
 class Recorder:
     """A video file that grows while frames come; an encoder that falls behind misses some, the others keep their time.
 
+    What goes wrong, also before the first frame, stands in ``error``.
+
     Args:
         path: as in VideoSink.
         fps: of the source; a hint to the encoder.
         live: times are those of the capture; else the frames' own.
-
-    Raises:
-        SinkError: it cannot be written there.
-        MissingExtraError: no PyAV.
     """
 
     def __init__(self, path: Path, fps: Fraction, *, live: bool) -> None:
-        from stylesdk.live.video_sink import VideoSink
-
         self.path = path
         self.error: Exception | None = None
-        self._live = live
+        self._fps, self._live = fps, live
         self._begin: float | None = None
         self._last = 0.0
-        self._sink = VideoSink(path, None, fps, keep=True)
-        self._frames: Handover[tuple[Frame, SourceFrame]] = Handover(_DEPTH, newest=True)
+        self._frames: Handover[tuple[Frame, SourceFrame, float]] = Handover(_DEPTH, newest=True)
         self._thread = threading.Thread(target=self._write, name="stylesdk-record", daemon=True)
         self._thread.start()
 
@@ -57,8 +52,7 @@ class Recorder:
         now = frame.captured if self._live or frame.seconds is None else frame.seconds
         self._begin = now if self._begin is None else self._begin
         self._last = max(now - self._begin, self._last)
-        pts = round((now - self._begin) / float(_MICROSECOND))
-        self._frames.put((image, replace(frame, pts=pts, time_base=_MICROSECOND, duration=None)))
+        self._frames.put((image, frame, now))
 
     def end(self) -> None:
         """No more frames come: the file is finished in the background."""
@@ -71,10 +65,20 @@ class Recorder:
 
     def _write(self) -> None:
         try:
-            for image, frame in self._frames.items(threading.Event()):
-                self._sink.write(image, frame)
-            self._sink.close()
+            self._write_file()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown, and the show goes on
             self.error = error
             self._frames.cancel()
-            self._sink.abort()
+
+    def _write_file(self) -> None:
+        from stylesdk.live.video_sink import VideoSink
+
+        sink, begin = VideoSink(self.path, None, self._fps, keep=True), None
+        try:
+            for image, frame, now in self._frames.items(threading.Event()):
+                begin = now if begin is None else begin  # not what was put first: opening may have taken long
+                pts = round((now - begin) / float(_MICROSECOND))
+                sink.write(image, replace(frame, pts=pts, time_base=_MICROSECOND, duration=None))
+            sink.close()
+        finally:
+            sink.abort()

@@ -12,6 +12,7 @@ import numpy as np
 
 from stylesdk.errors import MissingExtraError, SourceError
 from stylesdk.frames import Frame
+from stylesdk.live.clock import now
 from stylesdk.live.watchdog import WatchedSource
 
 try:
@@ -44,6 +45,8 @@ def open_screen(text: str, fps: float | None, give_up: float) -> WatchedSource:
 
 class _Screen:
     """Pictures of one region; opened, read and closed by one thread."""
+
+    late: float | None = None
 
     def __init__(self, name: str, place: dict[str, int], fps: Fraction) -> None:
         self.fps: Fraction | None = fps
@@ -80,12 +83,12 @@ class _Screen:
         return np.asarray(cv2.cvtColor(np.asarray(shot), cv2.COLOR_BGRA2BGR), dtype=np.uint8)
 
     def __iter__(self) -> Iterator[Frame | None]:
-        due = time.monotonic()
+        due = now()
         while True:
             yield self._grab("the screen")
             # A late picture does not hurry those after it.
-            due = max(due + self._period, time.monotonic())
-            time.sleep(max(due - time.monotonic(), 0))
+            due = max(due + self._period, now())
+            time.sleep(max(due - now(), 0))
 
     def close(self) -> None:
         self._mss.close()

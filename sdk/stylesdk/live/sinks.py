@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from fractions import Fraction
@@ -74,8 +75,7 @@ def open_sink(text: str | None, source: Source, look: Look | None = None) -> Sin
     if suffix not in VIDEO_SUFFIXES:
         raise SinkError(
             f"output {text!r} with suffix {suffix}",
-            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, "
-            "'window', 'fullscreen', 'vcam' or 'null'",
+            expected=f"{' '.join(sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES))}, a folder, window, fullscreen, vcam or null",
             do="choose one of these suffixes",
         )
     _refuse_inputs([path], source)
@@ -203,7 +203,10 @@ class ImageSink:
 
 
 class FolderSink:
-    """A PNG per frame: stills keep their stem, frames of a video are 000001.png and so on."""
+    """A PNG per frame: stills keep their stem, frames of a video are 000001.png and so on.
+
+    Those of a live source go on from the highest number that is there.
+    """
 
     main_thread = False
 
@@ -219,7 +222,9 @@ class FolderSink:
         self.name = str(folder)
         self._folder = folder
         self._used: set[str] = set()
-        self._written = 0
+        # What is live cannot be had again: a run that is started again goes on behind the frames of the last one.
+        there = [int(p.stem) for p in folder.glob("*.png") if source.live and re.fullmatch(r"[0-9]{6,}", p.stem)]
+        self._written = max(there, default=0)
 
     def write(self, image: Frame, frame: SourceFrame) -> None:
         """Write ``image``, BGR uint8 (H, W, 3)."""

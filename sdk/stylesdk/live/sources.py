@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +15,7 @@ import numpy as np
 
 from stylesdk.errors import SourceError
 from stylesdk.frames import Frame
+from stylesdk.live.clock import now
 
 Kind = Literal["image", "images", "video", "camera", "stream", "screen", "test"]
 
@@ -41,7 +41,7 @@ class SourceFrame:
         pts: presentation time in units of ``time_base`` seconds; None where the source knows no time.
         time_base: seconds per unit of ``pts`` and ``duration``.
         duration: how long the frame is shown; None where unknown.
-        captured: when the frame came in, seconds of ``time.monotonic``: what the age of a shown frame counts from.
+        captured: when the frame came in, seconds of ``clock.now``: what the age of a shown frame counts from.
         signal: False for a card that says that the source is lost; it is shown as it is, not styled.
     """
 
@@ -50,7 +50,7 @@ class SourceFrame:
     pts: int | None = None
     time_base: Fraction | None = None
     duration: int | None = None
-    captured: float = field(default_factory=time.monotonic)
+    captured: float = field(default_factory=now)
     signal: bool = True
 
     @property

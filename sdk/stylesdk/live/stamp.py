@@ -27,7 +27,7 @@ _BOARD = np.indices((_ROWS, _COLUMNS)).sum(0) % 2 == 1  # white squares; the fir
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a frame says of itself: its number, and when it was made, in seconds of ``time.monotonic``."""
+    """What a frame says of itself: its number, and when it was made, in seconds of ``clock.now``."""
 
     index: int
     seconds: float

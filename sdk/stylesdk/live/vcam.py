@@ -9,6 +9,7 @@ import numpy as np
 
 from stylesdk.errors import MissingExtraError, SinkError
 from stylesdk.frames import Frame
+from stylesdk.live.clock import now
 from stylesdk.live.sinks import letterboxed
 from stylesdk.live.sources import Source, SourceFrame
 
@@ -70,9 +71,9 @@ class VirtualCameraSink:
         camera = self._camera
         if camera is None:
             camera = self._camera = self._open(max(width - width % 2, 2), max(height - height % 2, 2))
-            self._start = time.monotonic() - (frame.seconds or 0.0)
+            self._start = now() - (frame.seconds or 0.0)
         if not self._live and frame.seconds is not None:
-            time.sleep(min(max(self._start + frame.seconds - time.monotonic(), 0.0), _LONGEST_WAIT))
+            time.sleep(min(max(self._start + frame.seconds - now(), 0.0), _LONGEST_WAIT))
         if (width - camera.width, height - camera.height) in {(0, 1), (1, 0), (1, 1)}:
             image = image[: camera.height, : camera.width]
         try:

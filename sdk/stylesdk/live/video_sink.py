@@ -21,7 +21,7 @@ try:
 
     from stylesdk.live.audio import Sound
     from stylesdk.live.encoder import ENCODER_VARIABLE, VP9, Encoder, choose_encoder
-    from stylesdk.live.salvage import container_options, salvage
+    from stylesdk.live.salvage import container_options, name_beside, part_of, rescue, salvage
     from stylesdk.live.video import EXACT, pixel_shape
 except ImportError as error:
     raise MissingExtraError("av", "live", "video files") from error
@@ -39,7 +39,8 @@ class VideoSink:
     the name of FFmpeg's encoder in use: the hardware's if there is one, see ``choose_encoder``.
 
     What was recorded from a camera cannot be had again, so with ``keep`` a fault in mid-run, such as a full disk,
-    leaves the part until then under the name, playable; the error is raised all the same.
+    leaves the part until then under the name, playable; the error is raised all the same. What killed runs have left
+    of recordings under this name gets a name beside it when the next one begins.
 
     Args:
         path: output; its suffix chooses the container.
@@ -59,7 +60,8 @@ class VideoSink:
     ) -> None:
         self.name = str(path)
         self._path, self._fps, self._keep = path, fps, keep
-        self._part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._part = part_of(path, os.getpid())
+        self._whole = False
         self._webm = path.suffix.lower() == ".webm"
         self._source_video = source_video
         self._forced = bool(encoder or os.environ.get(ENCODER_VARIABLE))
@@ -69,6 +71,8 @@ class VideoSink:
         self._durations: dict[int, int] = {}
         check_writable(path.parent)
         check_room(path.parent)
+        if keep:
+            rescue(path)
         self._open(VP9 if self._webm else choose_encoder(encoder))
 
     @property
@@ -113,7 +117,7 @@ class VideoSink:
         """Finish the file and give it its name; sound of an incomplete video ends with the picture.
 
         Raises:
-            SinkError: it could not be finished.
+            SinkError: it could not be finished; or not get its name, and then it has another one, which is said.
         """
         if self._size is None or self._out is None:  # not one frame: an empty video is no video
             self.abort()
@@ -123,11 +127,23 @@ class VideoSink:
             if self._sound is not None:
                 self._sound.finish(None if complete else self._end)
             self._out.close()
-            self._part.replace(self._path)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
+        else:
+            self._whole = True
+            self._name()
         finally:
             self.abort()
+
+    def _name(self) -> None:
+        try:
+            self._part.replace(self._path)
+        except OSError as error:  # Windows refuses while a player has the old file open
+            kept = self._part
+            with suppress(OSError):
+                kept = self._part.replace(name_beside(self._path, os.getpid()))
+            do = f"close the program that has the old file open; the whole video is in {kept}"
+            raise SinkError(f"{self._path}: {error}", do=do) from error
 
     def abort(self) -> None:
         """Leave nothing behind. Harmless after ``close``."""
@@ -137,7 +153,8 @@ class VideoSink:
             with suppress(av.FFmpegError, OSError):
                 self._out.close()
         self._out = None
-        self._part.unlink(missing_ok=True)
+        if not self._whole:
+            self._part.unlink(missing_ok=True)
 
     def _start(self, image: Frame, frame: SourceFrame) -> None:
         height, width = image.shape[:2]
@@ -220,7 +237,7 @@ class VideoSink:
             with suppress(av.FFmpegError, OSError):
                 self._out.close()
         if salvage(self._part):
-            for path in (self._path, self._path.with_name(f"{self._path.stem}-{os.getpid()}{self._path.suffix}")):
-                with suppress(OSError):  # Windows refuses while a player has the old file open
+            for path in (self._path, name_beside(self._path, os.getpid())):
+                with suppress(OSError):  # as in _name
                     return self._part.replace(path)
         return None

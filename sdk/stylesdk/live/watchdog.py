@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +14,13 @@ import numpy as np
 
 from stylesdk.errors import SourceError, SourceLostError, StyleSDKError
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.card import no_signal_card
 from stylesdk.live.sources import Kind, SourceFrame
 
 _log = logging.getLogger(__name__)
 _MICROSECOND = Fraction(1, 1_000_000)
-_OPENING = 20.0  # seconds that opening may take: some camera drivers need many
+_OPENING = 60.0 if sys.platform == "win32" else 20.0  # seconds that opening may take: some camera drivers need many
 _FIRST = 12.0  # seconds from there to the first frame: many streams send a whole picture every ten
 _LATE = 1.5  # seconds without a frame that count as lost, or
 _LATE_FRAMES = 4  # as many frame times, if that is longer
@@ -27,14 +28,16 @@ _CARD_EVERY = 0.25  # seconds between "no signal" cards
 _PAUSES = (0.25, 4.0)  # shortest and longest seconds before it is opened again; between them a 60th of the absence
 _WELL = 5.0  # seconds of frames that end an absence: one that comes and goes is not asked four times a second
 _HANGING = 3  # readers that may hang at a time: more would only pile up
+_STUCK = 60.0  # seconds that all of them may hang: some drivers come back after many
 _JOIN = 0.4  # seconds that close waits for threads that do not hang
 
 
 class Device(Protocol):
     """A camera, stream or screen that is open. It is opened, read and closed by one thread, and may hang.
 
-    Iteration waits for the next frame, BGR uint8 (H, W, 3), and gives None for a damaged one. When it ends or
-    raises, whatever it raises, the device is lost. ``size`` is (height, width) as far as is known.
+    Iteration waits for the next frame, BGR uint8 (H, W, 3), gives an empty one for one that is damaged, and None where
+    none came. When it ends or raises, whatever it raises, the device is lost. ``size`` is (height, width) as far as is
+    known, ``late`` how many seconds without a frame count as lost; None goes by ``fps``.
     """
 
     @property
@@ -43,6 +46,8 @@ class Device(Protocol):
     def fps(self) -> Fraction | None: ...
     @property
     def size(self) -> tuple[int, int]: ...
+    @property
+    def late(self) -> float | None: ...
     def __iter__(self) -> Iterator[Frame | None]: ...
     def close(self) -> None: ...
 
@@ -56,17 +61,18 @@ class _Reader(threading.Thread):
         open_device: Callable[[], Device],
         changed: threading.Condition,
         reject: Callable[[], None],
+        drop: Callable[[], None],
     ) -> None:
         # A daemon: a thread that hangs in a driver must not keep the program from ending.
         super().__init__(name=f"stylesdk {name}", daemon=True)
         self.source = name
         self.device: Device | None = None
         self.newest: tuple[Frame, float] | None = None
-        self.opened = time.monotonic()
+        self.opened = clock.now()
         self.deadline = self.opened + _OPENING
         self.started = self.ended = self.abandoned = False
         self.error: Exception | None = None
-        self._open, self._changed, self._reject = open_device, changed, reject
+        self._open, self._changed, self._reject, self._drop = open_device, changed, reject, drop
 
     def run(self) -> None:
         error = None
@@ -86,23 +92,25 @@ class _Reader(threading.Thread):
         with self._changed:
             if self.abandoned:
                 return
-            self.device, self.opened = device, time.monotonic()
+            self.device, self.opened = device, clock.now()
             self.deadline = self.opened + _FIRST
             self._changed.notify_all()
-        late = max(_LATE, _LATE_FRAMES / float(device.fps)) if device.fps else _LATE
+        late = device.late or (max(_LATE, _LATE_FRAMES / float(device.fps)) if device.fps else _LATE)
         for image in device:
             if not self._deliver(image, late):
                 return
 
     def _deliver(self, image: object, late: float) -> bool:
-        now = time.monotonic()
+        now = clock.now()
         with self._changed:
             if self.abandoned:
                 return False
             if _is_frame(image):
+                if self.newest is not None:
+                    self._drop()
                 self.newest, self.deadline, self.started = (image, now), now + late, True
                 self._changed.notify_all()
-            elif self.started:  # what comes before the first whole picture of a stream is not damage
+            elif image is not None and self.started:  # before a stream's first whole picture it is no damage
                 self._reject()
             return True
 
@@ -120,7 +128,7 @@ class WatchedSource:
     A device that ends, fails or gives no frame for 1.5 seconds (or four frame times) is lost: "no signal" cards
     with ``signal=False`` come four times a second, and it is opened again with pauses from 0.25 to 4 seconds.
     Frames that are none (another dtype or shape, empty, undecodable) are left out, and after the first that is one
-    counted in ``damaged``.
+    counted in ``damaged``. ``dropped`` counts those that a newer one replaced before anybody took them.
 
     Args:
         name: what cards and messages call it.
@@ -139,13 +147,14 @@ class WatchedSource:
 
     def __init__(self, name: str, kind: Kind, open_device: Callable[[], Device], give_up: float) -> None:
         self.name, self.kind = name, kind
-        self.damaged = 0
+        self.damaged = self.dropped = 0
         self._open, self._give_up = open_device, give_up
         self._changed = threading.Condition()
         self._closed = False
         self._hanging: list[_Reader] = []
         self._retry = 0.0
-        self._ill = time.monotonic()  # since when it does not give frames for longer than a moment
+        self._stuck: float | None = None  # since when as many readers hang as may
+        self._ill = clock.now()  # since when it does not give frames for longer than a moment
         self._reader = self._new_reader()
         try:
             device = self._first_device()
@@ -156,13 +165,13 @@ class WatchedSource:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         first, pts = None, -1
-        last = time.monotonic()
+        last = clock.now()
         lost = False
         while True:
             found = self._wait(lost)
             if self._closed:
                 return
-            now = time.monotonic()
+            now = clock.now()
             if found is not None:
                 if lost:
                     _log.warning("%s is back after %.1f s", self.name, now - last)
@@ -183,9 +192,9 @@ class WatchedSource:
             self._closed = True
             self._abandon()
             self._changed.notify_all()
-        end = time.monotonic() + _JOIN
+        end = clock.now() + _JOIN
         for reader in self._hanging:
-            reader.join(max(end - time.monotonic(), 0))
+            reader.join(max(end - clock.now(), 0))
 
     def _first_device(self) -> Device:
         reader = self._reader
@@ -202,7 +211,7 @@ class WatchedSource:
         """The newest frame; None when it is time for a card, or when something is wrong."""
         reader = self._reader
         with self._changed:
-            seconds = _CARD_EVERY if lost else max(reader.deadline - time.monotonic(), 0)
+            seconds = _CARD_EVERY if lost else max(reader.deadline - clock.now(), 0)
             self._changed.wait_for(lambda: self._closed or reader.newest or (reader.ended and not lost), seconds)
             found, reader.newest = reader.newest, None
             if found is not None and reader.device is not None:
@@ -230,23 +239,36 @@ class WatchedSource:
                 do="check the cable, the network and what sends, then start again",
             ) from reader.error
         if reader.abandoned and now >= self._retry:
-            self._reopen()
+            self._reopen(now)
         return True
 
-    def _reopen(self) -> None:
+    def _reopen(self, now: float) -> None:
         with self._changed:
             self._hanging = [r for r in self._hanging if r.is_alive()]
-            if not self._closed and len(self._hanging) < _HANGING:
-                self._reader = self._new_reader()
+            if len(self._hanging) < _HANGING:
+                self._stuck = None
+                if not self._closed:
+                    self._reader = self._new_reader()
+                return
+        self._stuck = now if self._stuck is None else self._stuck
+        if now - self._stuck >= _STUCK:
+            raise SourceLostError(
+                f"{self.name}, which hangs in its driver",
+                expected="a driver that answers",
+                do="unplug it and plug it in again, then start again: only the end of the program frees the driver",
+            )
 
     def _new_reader(self) -> _Reader:
-        reader = _Reader(self.name, self._open, self._changed, self._reject)
+        reader = _Reader(self.name, self._open, self._changed, self._reject, self._drop)
         reader.start()
         return reader
 
     def _abandon(self) -> None:
         self._reader.abandoned, self._reader.newest = True, None
         self._hanging.append(self._reader)
+
+    def _drop(self) -> None:
+        self.dropped += 1
 
     def _reject(self) -> None:
         self.damaged += 1

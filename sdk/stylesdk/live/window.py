@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -12,6 +15,7 @@ import cv2
 
 from stylesdk.errors import SinkError
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.hud import draw_hud, run_lines
 from stylesdk.live.keeping import Keeping
 from stylesdk.live.progress import Counts
@@ -29,6 +33,9 @@ _NAMED = {
     **dict.fromkeys((0xFFAD, 0x6D0000), "-"),
 }
 _FRESH = 0.25  # seconds that the HUD's figures stay: to be read, and as they cost more than drawing them
+_ATTEMPTS, _AGAIN = 5, 0.2  # to reach the X server, and seconds between them
+_CONNECTIONS: dict[str, int] = {}  # to X servers, by DISPLAY
+_FRAMES = 30  # that the frame rate on the HUD looks back on
 _FPS = Fraction(30)  # a hint for the encoder, where the source knows none
 
 
@@ -48,10 +55,8 @@ class WindowSink:
 
     def __init__(self, source: Source, look: Look | None = None, *, bare: bool = False) -> None:
         do = "write to a file with -o, for example -o styled.mp4"
-        screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        if sys.platform.startswith("linux") and not screen:
-            # Asked before Qt is: it ends the process when there is no screen.
-            raise SinkError("no screen (DISPLAY and WAYLAND_DISPLAY are empty)", expected="a desktop", do=do)
+        if sys.platform.startswith("linux") and (reason := _no_screen()):
+            raise SinkError(f"no screen ({reason})", expected="an X11 or XWayland desktop", do=do)
         self._title = f"stylesdk: {source.name}"
         try:
             # Plain: Qt's tool bar would take the arrow keys and a strip of the picture.
@@ -66,12 +71,13 @@ class WindowSink:
         self._told = 0.0  # when the figures were taken
         self._hidden = self._full = bare
         self._latest: Frame | None = None
-        self._start: float | None = None
-        self._last = time.monotonic()
-        self._fps = 0.0
+        self._start: float | None = None  # when what has the time 0 is shown
+        self._moments: deque[float] = deque(maxlen=_FRAMES)
+        self._stop = threading.Event()
 
-    def watch(self, counts: Callable[[], Counts], stylizer: Stylizer) -> None:
-        """Show on the HUD how the run goes."""
+    def watch(self, counts: Callable[[], Counts], stylizer: Stylizer, stop: threading.Event) -> None:
+        """Show on the HUD how the run goes, and wait for nothing after ``stop``."""
+        self._stop = stop
         self._figures = lambda: run_lines(counts(), stylizer.backend)
 
     def write(self, image: Frame, frame: SourceFrame) -> None:
@@ -80,13 +86,12 @@ class WindowSink:
         Raises:
             StopRequested: the user closed the window, or pressed q or Esc.
         """
-        now = time.monotonic()
-        fps, self._last = 1 / max(now - self._last, 1e-6), now
-        self._fps = fps if self._start is None else 0.9 * self._fps + 0.1 * fps
+        now = clock.now()
+        self._moments.append(now)
         height, width = image.shape[:2]
         lines = self._keeping.lines(now) + self._hud(now, f"{width}x{height}")
         if self._start is None:
-            self._start = now
+            self._start = now - (frame.seconds or 0.0)
             cv2.resizeWindow(self._title, width, height)
             if self._full:
                 self._show_full()
@@ -100,14 +105,15 @@ class WindowSink:
 
     def idle(self) -> None:
         """Look at the keys while no frame comes."""
-        self._poll(time.monotonic())
+        self._poll(clock.now())
 
     def _hud(self, now: float, size: str) -> list[str]:
         if self._hidden:
             return []
         if now - self._told > _FRESH:
             self._told, self._lines = now, self._figures()
-        first = f"{self._fps:.1f} fps  {size}" if self._start is not None else size
+        since = now - self._moments[0]
+        first = f"{(len(self._moments) - 1) / since:.1f} fps  {size}" if since > 0 else size
         if self._look is None:
             return [f"{first}  q quits"]
         on, keys = self._look.captions()
@@ -115,13 +121,13 @@ class WindowSink:
 
     def _poll(self, until: float) -> None:
         while True:
-            left = until - time.monotonic()
+            left = until - clock.now()
             wait = round(1000 * min(max(left, 0.001), 0.05))  # short, so that keys and the close button count
             key = _key_name(cv2.waitKeyEx(wait))
             if key in _KEYS_THAT_QUIT or self._closed():
                 raise StopRequested
             self._press(key)
-            if left <= 0.001:
+            if left <= 0.001 or self._stop.is_set():
                 return
 
     def _press(self, key: str) -> None:
@@ -143,7 +149,8 @@ class WindowSink:
 
     def _closed(self) -> bool:
         try:
-            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+            # macOS says 0 of a window that is only minimised.
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < (0 if sys.platform == "darwin" else 1)
         except cv2.error:  # Qt, of which nothing is left after its last window
             return True
 
@@ -162,6 +169,30 @@ class WindowSink:
         if not self._closed():
             cv2.destroyWindow(self._title)
         self._keeping.close()
+
+
+def _no_screen() -> str:
+    """Why no X11 screen can be had; empty where one can. Asked before Qt is, which ends the process."""
+    display = os.environ.get("DISPLAY")
+    if not display:
+        return "DISPLAY is empty"
+    return "" if _answers(display) else f"DISPLAY {display} does not answer, or refuses"
+
+
+def _answers(display: str) -> bool:
+    """Whether the X server does; also where there is no library to ask it with."""
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return True
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    for _ in range(_ATTEMPTS):
+        # Held for good: a server whose last client leaves, as one without a desktop has, is away for a moment.
+        if connection := _CONNECTIONS.get(display) or x11.XOpenDisplay(display.encode()):
+            _CONNECTIONS[display] = connection
+            return True
+        time.sleep(_AGAIN)
+    return False
 
 
 def _key_name(code: int) -> str:

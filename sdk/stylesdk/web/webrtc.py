@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Coroutine
 from concurrent.futures import Executor
 from typing import Any
@@ -21,6 +20,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.sources import SourceFrame
 from stylesdk.web.jpeg import check_limits
 from stylesdk.web.limits import FAILED, FULL, IDLE, MALFORMED, POLICY, Allowance, Limits, Refusal
@@ -53,7 +53,7 @@ class Calls:
     def __init__(self, studio: Studio, codecs: Executor, limits: Limits) -> None:
         self._studio, self._codecs, self._limits = studio, codecs, limits
         self._tasks: set[asyncio.Task[None]] = set()
-        self._offers = Allowance(limits.offers, time.monotonic())
+        self._offers = Allowance(limits.offers, clock.now())
 
     async def answer(self, offer: bytes) -> dict[str, str]:
         """Take a posted offer, ``{"sdp", "type"}``; returns the answer in the same form.
@@ -61,7 +61,7 @@ class Calls:
         Raises:
             Refusal: no such offer, too many of them, or all places taken.
         """
-        if not self._offers.take(1, time.monotonic()):
+        if not self._offers.take(1, clock.now()):
             raise Refusal(FULL, "too many offers a second", f"{self._limits.offers} at most", "try again")
         description = _description(offer)
         call = _Call(self._studio, self._codecs, self._limits)
@@ -131,7 +131,7 @@ class _Call:
         self._loop = asyncio.get_running_loop()
         self._received: Newest[tuple[float, av.VideoFrame]] = Newest()
         self._styled: Newest[Styled | Exception] = Newest()
-        self._texts = Allowance(limits.messages, time.monotonic())
+        self._texts = Allowance(limits.messages, clock.now())
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._track: MediaStreamTrack | None = None
         self._channel: Any = None
@@ -180,7 +180,7 @@ class _Call:
             raise MediaStreamError
         frame = await self._loop.run_in_executor(self._codecs, _video_from_frame, styled.image)
         frame.pts, frame.time_base = styled.frame.pts, styled.frame.time_base
-        now = time.monotonic()
+        now = clock.now()
         self._seat.figures.sent(now, now - styled.frame.captured)
         return frame
 
@@ -194,7 +194,7 @@ class _Call:
 
     def _on_message(self, message: str | bytes) -> None:
         try:
-            if not self._texts.take(1, time.monotonic()):
+            if not self._texts.take(1, clock.now()):
                 raise Refusal(POLICY, "too many messages a second", f"{self._limits.messages} at most")
             if isinstance(message, bytes):
                 raise Refusal(MALFORMED, "bytes on the control channel", '{"look": {...}}')
@@ -234,21 +234,21 @@ class _Call:
 
     async def _receive(self) -> None:
         assert self._track is not None
-        frames = Allowance(self._limits.messages, time.monotonic())
+        frames = Allowance(self._limits.messages, clock.now())
         wait = self._limits.request
         while True:
             try:
                 frame = await asyncio.wait_for(self._track.recv(), wait)
             except asyncio.TimeoutError:
                 raise Refusal(IDLE, f"no frame for {wait:.0f} s", "frames", "connect again") from None
-            now, wait = time.monotonic(), self._limits.idle
+            now, wait = clock.now(), self._limits.idle
             if not frames.take(1, now):
                 raise Refusal(POLICY, "too many frames a second", f"{self._limits.messages} at most")
             self._count(self._received.put((now, frame)))
 
     async def _convert(self) -> None:
         number, size = 0, (0, 0)
-        sizes = Allowance(self._limits.sizes / 10, time.monotonic(), at_once=self._limits.sizes)
+        sizes = Allowance(self._limits.sizes / 10, clock.now(), at_once=self._limits.sizes)
         while True:
             arrived, frame = await self._received.take()
             check_limits(frame.height, frame.width, self._limits)
@@ -263,7 +263,7 @@ class _Call:
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(1)
-            self._send(self._seat.figures.message(time.monotonic(), self._studio.backend))
+            self._send(self._seat.figures.message(clock.now(), self._studio.backend))
 
     def _send(self, text: str) -> None:
         # Nobody needs old words: a channel that is not open, or not read, gets none.

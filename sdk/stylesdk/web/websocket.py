@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import Executor
 from contextlib import suppress
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from stylesdk.live import clock
 from stylesdk.live.sources import SourceFrame
 from stylesdk.web.jpeg import frame_from_jpeg, jpeg_from_frame
 from stylesdk.web.limits import FAILED, IDLE, POLICY, Allowance, Limits, Refusal
@@ -77,7 +77,7 @@ class _Session:
         self._received: Newest[tuple[float, bytes]] = Newest()
         self._styled: Newest[Styled | Exception] = Newest()
         self._seat = studio.enter(self._hand_over)
-        self._start = time.monotonic()
+        self._start = clock.now()
         self._size: tuple[int, ...] = ()
         self._sizes = Allowance(limits.sizes / 10, self._start, at_once=limits.sizes)
 
@@ -100,7 +100,7 @@ class _Session:
             if message["type"] == "websocket.disconnect":
                 return
             if (data := message.get("bytes")) is not None:
-                self._count(self._received.put((time.monotonic(), data)))
+                self._count(self._received.put((clock.now(), data)))
             else:
                 change_look(self._seat.look, message["text"], self._limits)
                 await self._websocket.send_text(look_message(self._seat.look))
@@ -124,7 +124,7 @@ class _Session:
             if isinstance(styled, Exception):
                 raise Refusal(FAILED, f"a frame that could not be styled ({type(styled).__name__})") from styled
             jpeg = await self._loop.run_in_executor(self._codecs, jpeg_from_frame, styled.image)
-            now = time.monotonic()
+            now = clock.now()
             age = now - styled.frame.captured
             message = joined_frame(styled.number, 1000 * age, jpeg)
             try:
@@ -137,4 +137,4 @@ class _Session:
     async def tell(self) -> None:
         while True:
             await asyncio.sleep(1)
-            await self._websocket.send_text(self._seat.figures.message(time.monotonic(), self._studio.backend))
+            await self._websocket.send_text(self._seat.figures.message(clock.now(), self._studio.backend))

@@ -167,7 +167,7 @@ class Screen:
         self.shown: list[np.ndarray] = []
         self.key: Callable[[], int] = lambda: -1
         self.open = True
-        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr("stylesdk.live.window._no_screen", lambda: "")
         monkeypatch.setattr(cv2, "namedWindow", lambda *a: None)
         monkeypatch.setattr(cv2, "resizeWindow", lambda *a: None)
         monkeypatch.setattr(cv2, "imshow", lambda title, image: self.shown.append(image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
@@ -187,6 +188,48 @@ def test_silent_camera_is_opened_again(opened: Any, monkeypatch: pytest.MonkeyPa
             break
     assert False in signals
     assert signals[0] is signals[-1] is True
+
+
+def test_failed_reads_are_a_loss_and_no_damage(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Told by themselves, long before the time would tell."""
+    monkeypatch.setattr(watchdog, "_LATE", 1000.0)
+    monkeypatch.setattr(FakeCapture, "pictures", 3)
+    source = opened("0")
+    for frame in source:
+        if len(FakeCapture.indices) == 2 and frame.signal:
+            break
+    assert source.damaged == 0
+    assert "damaged" not in caplog.text and "camera 0 is lost (it ended)" in caplog.text
+
+
+def test_a_camera_may_begin_with_nothing(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, reads = FakeCapture.read, itertools.count()
+    monkeypatch.setattr(FakeCapture, "read", lambda self: read(self) if next(reads) > 40 else (False, None))
+    source = opened("0")
+    assert next(iter(source)).signal and len(FakeCapture.indices) == 1
+
+
+def test_macos_asks_its_user_in_the_main_thread(
+    capture: type[FakeCapture], monkeypatch: pytest.MonkeyPatch, opened: Any
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    threads: list[threading.Thread] = []
+    init = FakeCapture.__init__
+    monkeypatch.setattr(
+        FakeCapture, "__init__", lambda self, index: (threads.append(threading.current_thread()), init(self, index))[1]
+    )
+    opened("1")
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+    monkeypatch.setattr(FakeCapture, "present", False)
+    with pytest.raises(SourceError, match=r"(?s)camera 1.*answer the dialog.*then start again"):
+        open_source("1")
+
+
+def test_what_is_already_so_is_not_asked_for(opened: Any) -> None:
+    opened("0@640x480")
+    assert FakeCapture.order == []
 
 
 def test_camera_that_vanished_is_given_up(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,17 +88,69 @@ def test_live_recording_keeps_what_fitted(tmp_path: Path, suffix: str) -> None:
     assert (np.rint(steps) >= 1).all() and np.abs(steps - np.rint(steps)).max() < 0.05
 
 
-def test_live_recording_whose_name_is_taken_gets_another(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path / "a.mp4", None, Fraction(25), keep=True)
+@pytest.mark.parametrize("keep", [False, True])
+def test_whole_video_whose_name_is_refused_gets_another(tmp_path: Path, keep: bool) -> None:
+    sink = VideoSink(tmp_path / "a.mp4", None, Fraction(25), keep=keep)
     (tmp_path / "a.mp4").mkdir()  # refused, as on Windows a file that a player has open
     for index in range(30):
         image = np.full((32, 32, 3), index, np.uint8)
         sink.write(image, SourceFrame(image, "", index, Fraction(1, 25), 1))
-    other = tmp_path / f"a-{os.getpid()}.mp4"
-    with pytest.raises(SinkError, match=f"what was recorded until then is in {other}"):
+    (tmp_path / f"a-{os.getpid()}.mp4").write_bytes(b"another")
+    other = tmp_path / f"a-{os.getpid()}-2.mp4"
+    with pytest.raises(SinkError, match=f"the whole video is in {other}"):
         sink.close()
-    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a.mp4", other])
+    assert len(list(tmp_path.iterdir())) == 3
     assert len(read_clip(other).times) == 30
+
+
+_KILLED = """
+import os, signal, sys, time
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from stylesdk.live.sources import SourceFrame
+from stylesdk.live.video_sink import VideoSink
+
+sink = VideoSink(Path(sys.argv[1]), None, Fraction(25), keep=True)
+rng = np.random.default_rng(0)
+for index in range(75):
+    image = rng.integers(0, 255, (64, 64, 3), np.uint8)
+    sink.write(image, SourceFrame(image, "", index, Fraction(1, 25), 1))
+if len(sys.argv) > 2:
+    print("alive", flush=True)
+    time.sleep(100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_recording_of_a_killed_run_is_rescued_by_the_next(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"a [1]{suffix}"
+    killed = subprocess.Popen([sys.executable, "-c", _KILLED, str(path)])
+    assert killed.wait(120) == -9
+    assert [p.name for p in tmp_path.iterdir()] == [f".a [1].{killed.pid}.part{suffix}"]
+    (tmp_path / f".other.{killed.pid}.part{suffix}").write_bytes(b"not ours")
+    (tmp_path / f".a [1].{os.getpid()}.part{suffix}").write_bytes(b"nothing to play, and our number in another life")
+    VideoSink(path, None, Fraction(25), keep=True).close()
+    rescued = tmp_path / f"a [1]-{killed.pid}{suffix}"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".other.{killed.pid}.part{suffix}", rescued.name]
+    assert f"is in {rescued}" in caplog.text
+    with av.open(str(rescued)) as file:
+        assert len(list(file.decode(video=0))) >= 25
+
+
+def test_recording_of_a_run_that_lives_is_left_alone(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", _KILLED, str(tmp_path / "a.mp4"), "live on"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "alive\n"
+            before = [p.name for p in tmp_path.iterdir()]
+            VideoSink(tmp_path / "a.mp4", None, Fraction(25), keep=True).close()
+            assert [p.name for p in tmp_path.iterdir()] == before == [f".a.{other.pid}.part.mp4"]
+        finally:
+            other.kill()
 
 
 def test_live_recording_of_which_nothing_fitted(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ import pytest
 from clips import make_clip, read_clip
 from stream_servers import RtspServer, end, ffmpeg, free_port, mpegts_server
 
+from stylesdk import Stylizer
 from stylesdk.errors import SourceError, SourceLostError
-from stylesdk.live import open_source, watchdog
+from stylesdk.live import open_sink, open_source, run_pipeline, watchdog
 from stylesdk.live.sources import Source, SourceFrame
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the servers need /proc and signals")
@@ -82,7 +83,7 @@ def test_stream_that_is_cut_twice_goes_on_by_itself(
         children.append(mpegts_server(port))
         back = time.monotonic()
         seen += signals(frames, True, 5)
-        print(f"back after {time.monotonic() - back:.2f} s, with 5 frames")
+        assert time.monotonic() - back < 15
     assert {frame.image.shape for frame in seen} == {(120, 160, 3)}
     times = [frame.pts or 0 for frame in seen]
     assert times == sorted(set(times))
@@ -168,13 +169,17 @@ class Web(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"
     folder: Path
     parts: list[bytes]
+    begun = 0.0  # when the playlist was first asked for
 
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:
         try:
-            self.stream() if self.path == "/camera" else self.file()
+            if self.path == "/live.m3u8":
+                self.playlist()
+            else:
+                self.stream() if self.path == "/camera" else self.file()
         except ConnectionError:
             return  # it was closed while we sent
 
@@ -186,6 +191,19 @@ class Web(BaseHTTPRequestHandler):
             head = f"--part\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             self.wfile.write(head.encode() + data + b"\r\n")
             time.sleep(0.02)
+
+    def playlist(self) -> None:
+        """Two segments of a second, and after a pause of three two more, and so on: a live stream of HLS (RFC 8216)."""
+        Web.begun = Web.begun or time.monotonic()
+        count = 2 + 2 * int((time.monotonic() - Web.begun) / 3)
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:0"]
+        for number in range(min(count, 6)):
+            lines += ["#EXTINF:1.0,", f"s{number}.ts"]
+        data = ("\n".join(lines) + "\n").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def file(self) -> None:
         path = self.folder / unquote(self.path.partition("?")[0]).strip("/").replace("cut-", "")
@@ -251,6 +269,35 @@ def test_what_is_no_video_behind_http(web: str, tmp_path: Path, name: str, got: 
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(SourceError, match=rf"(?s)got: {web}/{name}.*{got}"):
         open_source(f"{web}/{name}")
+
+
+def test_hls_that_comes_in_bursts_stays_up_and_is_even(
+    web: str, tmp_path: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Web, "begun", 0.0)
+    line = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=6", "-g", "10"]
+    line += ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1", "-f", "segment", "-segment_time", "1"]
+    subprocess.run([*line, str(tmp_path / "s%d.ts")], check=True, timeout=120)
+    source = opened(f"{web}/live.m3u8")
+    assert (source.live, source.kind) == (True, "stream")
+    frames = []
+    for frame in source:
+        frames.append(frame)
+        if len(frames) == 45:  # of 60, over two pauses: longer than any other stream may be silent
+            break
+    assert all(frame.signal for frame in frames)
+    # As they come in bursts, ten a second would all come at once; the newest would win, and two or three be seen.
+    assert frames[14].captured - frames[0].captured > 0.9
+
+
+def test_file_behind_http_that_begins_late_has_no_empty_lead(
+    web: str, tmp_path: Path, opened: Callable[..., Source], stylizer: Stylizer
+) -> None:
+    make_clip(tmp_path / "a.mkv", times=range(10_000, 10_800, 40), base=Fraction(1, 1000), last=40)
+    source = opened(f"{web}/a.mkv")
+    assert source.kind == "video"
+    run_pipeline(source, stylizer, open_sink(str(tmp_path / "out.mp4"), source))
+    assert read_clip(tmp_path / "out.mp4").times == pytest.approx([i / 25 for i in range(20)], abs=1e-3)
 
 
 def jpeg(value: int, size: tuple[int, int]) -> bytes:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +19,7 @@ from clips import ListSource, Screen, read_clip
 from stylesdk import Stylizer
 from stylesdk.errors import SinkError
 from stylesdk.live import StopRequested, open_sink, open_source, run_pipeline
-from stylesdk.live.sources import SourceFrame
+from stylesdk.live.sources import Kind, SourceFrame
 from stylesdk.live.window import WindowSink
 
 
@@ -55,6 +59,18 @@ def test_video_to_folder_counts_frames(tmp_path: Path, stylizer: Stylizer) -> No
     images = sorted((tmp_path / "new" / "frames").iterdir())
     assert [p.name for p in images] == ["000001.png", "000002.png", "000003.png"]
     assert [int(cv2.imread(str(p))[0, 0, 0]) for p in images] == [255, 254, 253]
+
+
+def test_live_frames_go_on_behind_those_that_are_there(tmp_path: Path) -> None:
+    for name in ("000007.png", "notes.png", "00012.png"):
+        (tmp_path / name).write_bytes(b"old")
+    source = ListSource(2, live=True)
+    sink = open_sink(str(tmp_path), source)
+    for frame in source:
+        sink.write(frame.image, frame)
+    names = ["000007.png", "000008.png", "000009.png", "00012.png", "notes.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert (tmp_path / "000007.png").read_bytes() == b"old"
 
 
 def test_same_stem_twice_loses_nothing(tmp_path: Path, stylizer: Stylizer) -> None:
@@ -144,9 +160,15 @@ def test_full_disk_leaves_the_old_image(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
-def test_window_without_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.parametrize("display", [None, "", ":987"])
+def test_window_without_screen(monkeypatch: pytest.MonkeyPatch, display: str | None) -> None:
+    """Qt would end the process, also where only Wayland is."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    if display is not None:
+        monkeypatch.setenv("DISPLAY", display)
+    if display and sys.platform != "linux":
+        pytest.skip("X11 is asked on Linux only")
     monkeypatch.setattr("sys.platform", "linux")
     with pytest.raises(SinkError, match=r"(?s)no screen.*write to a file"):
         open_sink("window", ListSource(1))
@@ -156,10 +178,40 @@ def test_window_of_an_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) ->
     def no_window(*args: object) -> None:
         raise cv2.error("not implemented")
 
-    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("stylesdk.live.window._no_screen", lambda: "")
     monkeypatch.setattr(cv2, "namedWindow", no_window)
     with pytest.raises(SinkError, match="write to a file"):
         open_sink("window", ListSource(1))
+
+
+def test_window_of_a_clip_that_begins_late_shows_it_at_its_own_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camcorder's clock of an hour is not waited for."""
+    screen, source = Screen(monkeypatch), ListSource(6)
+    sink = open_sink("window", source)
+    start = time.monotonic()
+    for frame in source:
+        sink.write(frame.image, replace(frame, pts=frame.pts + 25 * 3600))  # type: ignore[operator]
+    assert 4 / 25 < time.monotonic() - start < 60
+    sink.close()
+    assert len(screen.shown) == 6
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_stop_ends_what_a_window_waits_for(monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer, kind: Kind) -> None:
+    """A still that stays, and a picture that is an hour after the one before."""
+
+    class Gap(ListSource):
+        def __iter__(self) -> Iterator[SourceFrame]:
+            for frame in super().__iter__():
+                yield replace(frame, pts=frame.pts * 90_000)  # type: ignore[operator]
+
+    screen, source, stop = Screen(monkeypatch), Gap(1 if kind == "image" else 3, kind=kind), threading.Event()
+    shown = threading.Timer(0.5, stop.set)
+    shown.start()
+    counts = run_pipeline(source, stylizer, open_sink("window", source), stop=stop)
+    shown.join()
+    assert 1 <= counts.delivered == len(screen.shown) <= 2 and not screen.open
 
 
 @pytest.mark.parametrize("how", ["q", "Escape", "closed"])
@@ -195,6 +247,15 @@ def test_window_keeps_a_still_until_a_key(monkeypatch: pytest.MonkeyPatch) -> No
     sink.close()
     assert next(pressed, None) is None
     assert not screen.open
+
+
+def test_minimised_window_of_macos_is_not_closed(monkeypatch: pytest.MonkeyPatch, stylizer: Stylizer) -> None:
+    screen = Screen(monkeypatch)
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: 0.0 if len(screen.shown) < 5 else -1.0)
+    source = ListSource(10)
+    run_pipeline(source, stylizer, open_sink("window", source))
+    assert len(screen.shown) == 5
 
 
 def test_stop_requested_is_no_error_of_ours() -> None:

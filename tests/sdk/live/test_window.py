@@ -123,10 +123,10 @@ def test_key_codes(code: int, name: str) -> None:
 def test_h_hides_all_but_notices(
     monkeypatch: pytest.MonkeyPatch, three: Stylizer, texts: list[list[str]], here: Path
 ) -> None:
-    show(Screen(monkeypatch), three, {3: "h", 5: "s", 9: "h", 11: "q"})
-    assert texts[3] == texts[4] == []
-    assert len(texts[5]) == 1 and texts[5][0].startswith("saved stylesdk-")
-    assert len(texts[-1]) > 3
+    show(Screen(monkeypatch), three, {3: "h", 5: "s", 20: "h", 22: "q"})
+    assert texts[3] == texts[4] == [] and len(texts[-1]) > 3
+    hidden = [line for lines in texts[3:20] for line in lines]
+    assert hidden and all(line.startswith("saved stylesdk-") for line in hidden)
 
 
 def test_full_screen_and_back(monkeypatch: pytest.MonkeyPatch, three: Stylizer) -> None:
@@ -168,8 +168,10 @@ def test_recording_is_a_playable_file(
     show(Screen(monkeypatch), three, {5: "r", 17: "r"}, count=40)
     (path,) = here.iterdir()
     clip = read_clip(path)
-    assert len(clip.times) == 12 and clip.times[0] == 0 and clip.size == (32, 48)
-    assert clip.times == pytest.approx([i / 25 for i in range(12)], abs=1e-3)
+    # Eight wait for the encoder while it opens; on a slow machine the first ones are left out.
+    assert 8 <= len(clip.times) <= 12 and clip.times[0] == 0 and clip.size == (32, 48)
+    steps = 25 * np.diff(clip.times)
+    assert steps == pytest.approx(np.rint(steps), abs=0.03) and (np.rint(steps) >= 1).all()
     assert said(texts, "^recording 0:00$")
     assert said(texts, f"^saved {path.name}$")
 
@@ -226,8 +228,8 @@ def test_snapshot_that_fails_says_so(
 
     monkeypatch.setattr("stylesdk.live.sinks.write_image", full)
     screen = Screen(monkeypatch)
-    show(screen, three, {5: "s", 12: "q"})
-    assert len(screen.shown) == 12 and said(texts, "^snapshot failed: no space left on device$")
+    show(screen, three, {5: "s"})
+    assert len(screen.shown) == 30 and said(texts, "^snapshot failed: no space left on device$")
 
 
 def test_encoder_that_falls_behind_does_not_hold_the_show(
@@ -239,7 +241,7 @@ def test_encoder_that_falls_behind_does_not_hold_the_show(
 
     def slow(self: VideoSink, image: np.ndarray, frame: SourceFrame) -> None:
         may_write.wait(60)
-        seen.append(frame.seconds)
+        seen.append(frame.captured - 100)
         write(self, image, frame)
 
     monkeypatch.setattr(VideoSink, "write", slow)
@@ -254,9 +256,28 @@ def test_encoder_that_falls_behind_does_not_hold_the_show(
     sink.close()
     assert len(screen.shown) == 40
     # The first one was in the encoder's hands, the last eight were kept, with their own times.
-    assert seen[-8:] == list(range(30, 38)) and len(seen) <= 10
+    assert seen[-8:] == list(range(32, 40)) and len(seen) <= 10
     (path,) = here.iterdir()
-    assert read_clip(path).times[-8:] == pytest.approx(seen[-8:])
+    assert read_clip(path).times == pytest.approx([moment - seen[0] for moment in seen])
+
+
+def test_disk_that_hangs_does_not_hold_the_show(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    """Neither while a recording opens nor under a snapshot; what waits is bounded."""
+    from stylesdk.live import sinks
+
+    works, write = threading.Event(), sinks.write_image
+    monkeypatch.setattr("stylesdk.live.sinks.write_image", lambda *words: (works.wait(60), write(*words)))
+    monkeypatch.setattr("stylesdk.live.video_sink.check_room", lambda folder: works.wait(60))
+    screen = Screen(monkeypatch)
+    screen.key = lambda: ord("r" if len(screen.shown) == 1 else "s" if len(screen.shown) < 10 else "\xff")
+    sink = WindowSink(ListSource(1, live=True), Look())
+    image = np.zeros((32, 48, 3), np.uint8)
+    for index in range(20):
+        sink.write(image, SourceFrame(image, "", index, captured=index / 25))
+    assert len(screen.shown) == 20 and not list(here.iterdir())
+    works.set()
+    sink.close()
+    assert len(saved(here, ".png")) == 4 and len(read_clip(saved(here, ".mp4")[0]).times) == 8
 
 
 @pytest.mark.parametrize("closed", [False, True])
