@@ -57,9 +57,8 @@ def test_video_file_goes_over_webrtc(tab: Tab, scene: list[Frame], stylizer: Sty
 
 def test_survives_a_server_restart(tab: Tab, server: Server) -> None:
     tab.start()
-    server.kill()
-    tab.until(lambda: tab.state == "lost")
-    server.start()
+    with server.away():
+        tab.until(lambda: tab.state == "lost")
     tab.live()
     forgive(tab, *AWAY)
 
