@@ -20,9 +20,10 @@
       this._ended = new Promise((resolve) => (this._end = resolve));
     }
 
-    /** Whether it can be tried with what `video` plays. */
+    /** Whether it can be tried with what `video` plays. Of a canvas, Chromium sends colours of another range. */
     static fits(video) {
-      return Boolean(window.RTCPeerConnection) && stylesdk.hasStream(video);
+      const drawn = video.srcObject?.getVideoTracks()[0]?.canvas;
+      return Boolean(window.RTCPeerConnection) && stylesdk.hasStream(video) && !drawn;
     }
 
     /** Connects and goes on until it ends. @returns {Promise<Ending>} */
