@@ -22,8 +22,8 @@ from serve import TOKEN, running_server
 from stylesdk.live.scene import render_frame
 
 SIZE = (540, 960)
-WINDOW = {"width": 1200, "height": 820}
-DIVIDER = 35  # percent of the width
+WINDOW = {"width": 1200, "height": 720}
+DIVIDER = 36  # percent of the width, an even number
 PATIENCE = 60_000  # ms
 
 
@@ -49,7 +49,8 @@ def photograph(page: Page, address: str, style: str, out: Path) -> None:
     divider.blur()
     page.locator("#figures:not(.off)").wait_for(timeout=PATIENCE)
     page.wait_for_timeout(8000)  # figures of a stream under way
-    page.screenshot(path=out, type="jpeg", quality=85)
+    page.locator("#source option").first.evaluate("(camera) => (camera.textContent = 'Camera')")  # not a path
+    page.screenshot(path=out, type="jpeg", quality=75)
 
 
 def main(

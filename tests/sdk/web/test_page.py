@@ -185,7 +185,7 @@ def test_another_source_ends_the_film(tab: Tab, scene: list[Frame], tmp_path: Pa
 def test_a_film_that_cannot_begin_is_told(tab: Tab) -> None:
     tab.start()
     tab.page.evaluate(CAPTURED)
-    tab.page.evaluate("MediaRecorder.prototype.start = () => { throw new Error('no encoder') }")
+    tab.page.evaluate("() => { MediaRecorder.prototype.start = () => { throw new Error('no encoder'); }; }")
     tab.page.click("#record")
     assert tab.message == "This cannot be recorded here (no encoder). Try another browser."
     assert tab.state == "live"
