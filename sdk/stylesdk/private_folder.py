@@ -1,4 +1,4 @@
-"""Folders for engines that stylesdk builds. An engine is code that runs on the GPU: nobody else may write there."""
+"""Folders for what stylesdk runs, as engines that it builds. Those are code: nobody else may write there."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def private_folder(*names: str) -> Path:
             _check_private(folder)
     except OSError as error:
         raise DeviceError(
-            f"{error}", expected=f"a folder for engines, {folder}", do="set XDG_CACHE_HOME to a folder of your own"
+            f"{error}", expected=f"a folder of your own, {folder}", do="set XDG_CACHE_HOME to a folder of your own"
         ) from error
     return folder
 
@@ -52,6 +52,4 @@ def _check_private(folder: Path) -> None:
     elif sys.platform != "win32" and found.st_mode & 0o022:
         problem, do = f"which others may write to (mode {found.st_mode & 0o777:o})", f"chmod 700 '{folder}'"
     if problem:
-        raise DeviceError(
-            f"{folder}, {problem}", expected="a folder of your own: an engine is code that runs on the GPU", do=do
-        )
+        raise DeviceError(f"{folder}, {problem}", expected="a folder of your own: what lies there is run", do=do)

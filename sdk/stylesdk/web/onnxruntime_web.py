@@ -7,6 +7,7 @@ code is as fast as that of the build without, so one build does for every browse
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import tarfile
 import urllib.error
@@ -65,11 +66,17 @@ def onnxruntime_web_files(package: str | os.PathLike[str] | None = None) -> dict
             from the CDN jsDelivr into the user's cache folder.
 
     Raises:
-        SourceError: not there, another version, damaged, or no network.
+        SourceError: not there, another version, damaged, no network, or the cache folder cannot be read or written.
         DeviceError: the cache folder cannot be made, or others may write there.
     """
     if package is None:
-        return _downloaded(private_folder("onnxruntime-web", VERSION))
+        folder = private_folder("onnxruntime-web", VERSION)
+        try:
+            return _downloaded(folder)
+        except OSError as error:
+            raise SourceError(
+                f"{error}", expected=f"a cache folder to read and write, {folder}", do=f"make room there, or {_GIVE}"
+            ) from error
     path = Path(package)
     try:
         found = _from_folder(path) if path.is_dir() else _from_archive(path)
@@ -108,8 +115,11 @@ def _downloaded(folder: Path) -> dict[str, bytes]:
         if not _is_right(name, found[name]):
             found[name] = _download(name)
             part = folder / f".{name}.{os.getpid()}.part"
-            part.write_bytes(found[name])
-            part.replace(kept)
+            try:
+                part.write_bytes(found[name])
+                part.replace(kept)
+            finally:
+                part.unlink(missing_ok=True)
     return found
 
 
@@ -117,7 +127,7 @@ def _download(name: str) -> bytes:
     try:
         with urllib.request.urlopen(_CDN + name, timeout=_TIMEOUT) as reply:  # noqa: S310 - https, written above
             data: bytes = reply.read(_MAX_BYTES)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise _no_download(f"{_CDN}{name}: {error}") from error

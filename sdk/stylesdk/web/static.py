@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _LIST = "files.json"
 _ENGINE = re.compile(rb"<!-- engine\b.*?<!-- /engine -->", re.DOTALL)
 _SCRIPTS = ("pixels.js", "local_worker.js", "local.js")
 _SERVERS = ("remote.js", "socket.js", "peer.js")  # what only a page with a server needs
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what systems leave in a folder that somebody looked at
 _MAX_SIDE = 640  # pixels: what WASM styles several times a second
 
 
@@ -124,22 +126,23 @@ def _as_script(name: str, data: bytes) -> bytes:
     return f'((window.stylesdk ||= {{}}).assets ||= {{}})[{json.dumps(name)}] = "{text}";\n'.encode()
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Raise SinkError where ``folder`` holds anything that we did not write, or that was changed since."""
-    if not os.path.lexists(folder):
+def _check_replaceable(folder: Path, place: Path | None = None) -> None:
+    """Raise SinkError where ``folder``, now at ``place``, holds what we did not write, or what was changed since."""
+    place = place or folder
+    if not os.path.lexists(place):
         return
     do = "choose a new folder, or move away what you keep"
-    if folder.is_symlink() or not folder.is_dir():
+    if place.is_symlink() or not place.is_dir():
         raise SinkError(f"{folder}, no folder", expected="a folder, or a new name", do=do)
     try:
-        ours: dict[str, str] = json.loads((folder / _LIST).read_bytes())["files"]
+        ours: dict[str, str] = json.loads((place / _LIST).read_bytes())["files"]
     except (OSError, ValueError, TypeError, KeyError):
         ours = {}
     others = sorted(
         name
-        for path in folder.rglob("*")
-        if not path.is_dir() or path.is_symlink()
-        if (name := path.relative_to(folder).as_posix()) != _LIST and ours.get(name) != _digest(path)
+        for path in place.rglob("*")
+        if path.name not in _LITTER and (not path.is_dir() or path.is_symlink())
+        if (name := path.relative_to(place).as_posix()) != _LIST and ours.get(name) != _digest(path)
     )
     if others:
         raise SinkError(
@@ -154,23 +157,21 @@ def _digest(path: Path) -> str:
 
 
 def _replace(folder: Path, files: dict[str, bytes]) -> None:
-    """Write beside ``folder``, then take its name: a page is never half there."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    """Write beside ``folder``, then take its name: a page is never half there, and whatever happens, one is there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    new, old = work / "new", work / "old"
     listed = {"files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
     files = {**files, _LIST: (json.dumps(listed, indent=1) + "\n").encode()}
     try:
         for name, data in files.items():
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            (part / name).write_bytes(data)
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_bytes(data)
         if folder.exists():
             folder.rename(old)
-        try:
-            part.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+            _check_replaceable(folder, old)  # again: writing took a while
+        new.rename(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if new.exists() and old.exists():
+            old.rename(folder)  # where this fails, nothing is removed
+        shutil.rmtree(work, ignore_errors=True)

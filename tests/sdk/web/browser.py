@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,7 @@ class Tab:
 
     def pair(self) -> tuple[Frame, Frame]:
         """The newest frame that came back, as it went out and as it came."""
+        self.until(lambda: self.sent.keys() & self.received.keys())  # none right after a new connection
         number = max(self.sent.keys() & self.received.keys())
         return decoded(self.sent[number]), decoded(self.received[number])
 
@@ -197,6 +199,15 @@ class Server:
             return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5).is_success
         except httpx.TransportError:
             return False
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Killed meanwhile; there again afterwards, whatever happened."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
 
     def kill(self) -> None:
         """End it without a chance to say goodbye."""

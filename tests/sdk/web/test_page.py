@@ -19,6 +19,18 @@ pytestmark = pytest.mark.browser
 SAME = 1.0  # of 255, mean: two decoders of one JPEG
 CODEC = 6.0  # of 255, mean: what a JPEG of the browser's changes in the scene, which is all fine grass
 OpenTab = Callable[..., Tab]
+CAPTURED = """() => {
+    window.captured = [];
+    for (const { prototype } of [HTMLCanvasElement, HTMLMediaElement]) {
+        const own = prototype.captureStream;
+        prototype.captureStream = function (...args) {
+            const stream = own.apply(this, args);
+            captured.push(...stream.getTracks());
+            return stream;
+        };
+    }
+}"""
+ENDED = "captured.length && captured.every((track) => track.readyState === 'ended')"
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +101,9 @@ def test_divider_shows_before_and_after(tab: Tab, scene: list[Frame], stylizer: 
         assert divider.get_attribute("aria-valuenow") == str(value)
     assert divider.get_attribute("aria-valuetext") == "100 % before"
     assert nearest(halves(decoded(frame.screenshot()))[1], [halves(image)[1] for image in scene]) < 8
+    tab.page.keyboard.press("Space")  # stop: the divider goes, and the last picture is whole
+    assert tab.page.evaluate("document.activeElement.id") == "start"
+    assert nearest(halves(decoded(frame.screenshot()))[0], [halves(image)[0] for image in styled]) < 12
 
 
 def halves(image: Frame) -> tuple[Frame, Frame]:
@@ -147,8 +162,54 @@ def test_video_file_is_styled_and_recorded_with_its_sound(tab: Tab, scene: list[
     assert not [url for url in tab.requests if "clip" in url]  # it stays here
 
 
+def test_another_source_ends_the_film(tab: Tab, scene: list[Frame], tmp_path: Path) -> None:
+    tab.start()
+    tab.page.evaluate(CAPTURED)
+    tab.page.click("#record")
+    before = max(tab.received)
+    tab.until(lambda: max(tab.received) > before + 5)
+    with tab.page.expect_download() as saved:
+        tab.page.set_input_files("#file", write_webm(tmp_path / "clip.webm", scene))
+    assert tab.page.get_attribute("#record", "aria-pressed") == "false"
+    with av.open(str(saved.value.path())) as container:
+        assert not container.streams.audio  # none of the next source's sound
+    tab.live()
+    assert tab.page.evaluate(ENDED)
+    recorded(tab)
+    assert tab.page.evaluate(ENDED)
+    assert tab.page.evaluate("captured.filter((track) => track.kind === 'audio').length") == 1
+    newest = max(tab.received)
+    tab.until(lambda: max(tab.received) > newest + 3)  # what it plays goes on
+
+
+def test_a_film_that_cannot_begin_is_told(tab: Tab) -> None:
+    tab.start()
+    tab.page.evaluate(CAPTURED)
+    tab.page.evaluate("() => { MediaRecorder.prototype.start = () => { throw new Error('no encoder'); }; }")
+    tab.page.click("#record")
+    assert tab.message == "This cannot be recorded here (no encoder). Try another browser."
+    assert tab.state == "live"
+    assert tab.page.get_attribute("#record", "aria-pressed") == "false"
+    assert tab.page.evaluate(ENDED)
+
+
 def test_dropped_picture_is_styled(tab: Tab, scene: list[Frame], stylizer: Stylizer) -> None:
-    png = cv2.imencode(".png", scene[3])[1].tobytes()
+    drop(tab, scene[3])
+    sent, received = tab.pair()
+    assert distance(sent, scene[3]) < CODEC
+    assert distance(as_sent(stylizer.run(sent)), received) < SAME
+
+
+def test_a_transparent_picture_stays_as_transparent(tab: Tab) -> None:
+    """It lies on black, and does not grow denser each time that it is drawn."""
+    drop(tab, np.full((90, 160, 4), (40, 200, 120, 128), np.uint8))
+    tab.until(lambda: len(tab.received) > 10)
+    assert distance(tab.pair()[0], np.full((90, 160, 3), (20, 100, 60), np.uint8)) < CODEC
+
+
+def drop(tab: Tab, image: Frame) -> None:
+    """Drop a picture, BGR or BGRA, and wait until it is styled."""
+    png = cv2.imencode(".png", image)[1].tobytes()
     transfer = tab.page.evaluate_handle(
         """(bytes) => {
             const transfer = new DataTransfer();
@@ -159,9 +220,6 @@ def test_dropped_picture_is_styled(tab: Tab, scene: list[Frame], stylizer: Styli
     )
     tab.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     tab.live()
-    sent, received = tab.pair()
-    assert distance(sent, scene[3]) < CODEC
-    assert distance(as_sent(stylizer.run(sent)), received) < SAME
 
 
 def test_smoothing_reaches_the_server(tab: Tab) -> None:
@@ -184,5 +242,10 @@ def test_figures_are_told(tab: Tab) -> None:
     assert tab.page.inner_text("#backend").startswith("onnxruntime")
     assert tab.page.inner_text("#transport") == "WebSocket"
     assert float(tab.page.inner_text("#fps")) > 0
-    age, p50 = (float(tab.page.inner_text(name).removesuffix(" ms")) for name in ("#age", "#p50"))
-    assert age > p50 > 0  # an age counts from the camera to the screen
+    both = "['age', 'p50'].map((id) => parseFloat(document.getElementById(id).textContent))"
+
+    def older() -> bool:
+        age, p50 = tab.page.evaluate(both)
+        return bool(age > p50 > 0)
+
+    tab.until(older)  # an age counts from the camera to the screen

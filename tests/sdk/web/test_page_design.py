@@ -29,6 +29,16 @@ COLORS = """(selector) => {
     return [getComputedStyle(at).color, getComputedStyle(behind).backgroundColor];
 }"""
 
+# How far the ring of the focused tile is inside what cuts it off: the least of top and left.
+INSIDE = """() => {
+    const picture = document.activeElement.nextElementSibling, at = picture.getBoundingClientRect();
+    let around = picture.parentElement;
+    while (getComputedStyle(around).overflowX === "visible") around = around.parentElement;
+    const { outlineWidth, outlineOffset } = getComputedStyle(picture), cut = around.getBoundingClientRect();
+    const ring = parseFloat(outlineWidth) + parseFloat(outlineOffset);
+    return [ring, Math.min(at.left - cut.left, at.top - cut.top) - ring];
+}"""
+
 
 @pytest.fixture
 def tab(open_tab: OpenTab, server: Server) -> Tab:
@@ -84,6 +94,29 @@ def test_space_on_a_button_is_the_buttons(tab: Tab) -> None:
     tab.live()  # once, not on and off again
 
 
+def test_single_keys_can_be_switched_off(tab: Tab) -> None:
+    """As WCAG 2.2 asks for (2.1.4), and it is remembered."""
+    tab.page.click("summary")
+    tab.page.uncheck("#keys")
+    tab.page.evaluate("document.activeElement.blur()")  # else the space key is the switch's
+    for key in ("4", "c", "Space"):
+        tab.page.press("body", key)
+    tab.page.reload()
+    tab.page.press("body", "4")
+    assert tab.page.is_checked("input[value=starry_night]")
+    assert not tab.page.is_checked("#keep-color")
+    assert tab.state == "idle"
+    tab.page.click("summary")
+    tab.page.check("#keys")
+    tab.page.press("body", "4")
+    assert tab.page.is_checked("input[value=wave]")
+    tab.page.press("body", "C")  # Caps Lock
+    assert tab.page.is_checked("#keep-color")
+    tab.page.evaluate("document.getElementById('fullscreen').hidden = true")  # as on an iPhone
+    tab.page.press("body", "f")
+    assert not tab.page.evaluate("Boolean(document.fullscreenElement)")
+
+
 def test_names_and_roles(tab: Tab) -> None:
     tab.start()
     tree = tab.page.locator("body").aria_snapshot()
@@ -130,6 +163,10 @@ def test_fits_and_can_be_read(
         tab.page.keyboard.press("PageUp")
     tab.until(lambda: "ms" in tab.page.inner_text("#p50"))
     shoot(tab, f"{name}_{scheme}_live")
+    tab.page.focus("input[value=starry_night]")
+    tab.page.keyboard.press("1")
+    ring, inside = tab.page.evaluate(INSIDE)
+    assert ring > 0 and inside >= 0
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     for control in ("#frame", "#start", "#snapshot", "#record", "#fullscreen", "#open", "#figures"):
         box = tab.page.locator(control).bounding_box()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from browser import AWAY, PATIENCE, Server, Tab, chromium, forgive
 from playwright.sync_api import Playwright
@@ -15,6 +16,19 @@ pytestmark = pytest.mark.browser
 
 OpenTab = Callable[..., Tab]
 TOKEN = "not-a-secret-1"
+# What is told from now on, also where the next word comes at once.
+TOLD = """() => {
+    window.told = [];
+    const note = () => told.push(`${document.body.dataset.state}: ${document.getElementById("state").textContent}`);
+    const watch = new MutationObserver(note);
+    watch.observe(document.getElementById("state"), { childList: true });
+}"""
+OPENED = """() => {
+    const { mediaDevices } = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
+    window.streams = [];
+    mediaDevices.getUserMedia = (wanted) => open(wanted).then((stream) => (window.streams.push(stream), stream));
+}"""
+LIVE = "window.streams.filter((s) => s.getTracks()[0].readyState === 'live').length"
 
 
 @pytest.fixture
@@ -24,12 +38,15 @@ def tab(open_tab: OpenTab, server: Server) -> Tab:
 
 def test_survives_a_server_restart(tab: Tab, server: Server) -> None:
     tab.start()
-    server.kill()
-    tab.until(lambda: tab.state == "lost")
-    assert "does not answer" in tab.message
-    assert tab.canvas().std() > 20  # what it last drew
-    server.start()
+    tab.page.evaluate(TOLD)
+    with server.away():
+        tab.until(lambda: tab.state == "lost")
+        assert "does not answer" in tab.message
+        assert tab.canvas().std() > 20  # what it last drew
+        tried = tab.requests.count(server.url + "config.js")
+        tab.until(lambda: tab.requests.count(server.url + "config.js") > tried + 2)
     tab.live()
+    assert tab.page.evaluate("told") == ["lost: The server does not answer. Trying again …", "live: "]
     tab.until(lambda: len(tab.received) > 3)
     assert tab.message == ""
     forgive(tab, *AWAY)
@@ -47,31 +64,67 @@ def test_stop_and_start_again(tab: Tab) -> None:
 
 def test_impatient_user_gets_what_was_pressed_last(tab: Tab) -> None:
     """The camera of the first Start opens after the Stop that followed: it is closed again."""
-    tab.page.evaluate(
-        """() => {
-            const { mediaDevices } = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
-            window.streams = [];
-            mediaDevices.getUserMedia = (wanted) =>
-                open(wanted).then((stream) => (window.streams.push(stream), stream));
-        }"""
-    )
+    tab.page.evaluate(OPENED)
     tab.page.evaluate("for (let i = 0; i < 5; i++) document.getElementById('start').click()")
     tab.live()
-    live = "window.streams.filter((s) => s.getTracks()[0].readyState === 'live').length"
-    tab.until(lambda: tab.page.evaluate("window.streams.length") == 3 and tab.page.evaluate(live) == 1)
+    tab.until(lambda: tab.page.evaluate("window.streams.length") == 3 and tab.page.evaluate(LIVE) == 1)
     tab.page.click("#start")
-    assert tab.page.evaluate(live) == 0
+    assert tab.page.evaluate(LIVE) == 0
     assert tab.state == "idle"
 
 
-def test_frozen_tab_goes_on_when_it_wakes(tab: Tab) -> None:
+def test_the_list_of_cameras_switches_none_on(tab: Tab) -> None:
+    tab.page.evaluate(OPENED)
+    tab.page.evaluate("window.listed = document.querySelector('#source option')")
+    tab.page.dispatch_event("#source", "change")
+    tab.page.evaluate("navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
+    tab.page.wait_for_timeout(500)
+    assert tab.state == "idle"
+    assert tab.page.evaluate("streams.length") == 0
+    assert tab.page.evaluate("listed.isConnected")  # the list, which may be open, is the same
     tab.start()
-    devtools = tab.page.context.new_cdp_session(tab.page)
-    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-    tab.page.wait_for_timeout(1500)
-    devtools.send("Page.setWebLifecycleState", {"state": "active"})
-    newest = max(tab.received)
-    tab.until(lambda: max(tab.received) > newest + 3)
+    tab.page.dispatch_event("#source", "change")
+    tab.until(lambda: tab.page.evaluate("streams.length") == 2)
+    tab.live()
+
+
+def test_a_video_that_the_browser_pauses_goes_on(tab: Tab) -> None:
+    tab.start()
+    tab.page.evaluate("document.getElementById('before').pause()")
+    tab.until(lambda: not tab.page.evaluate("document.getElementById('before').paused"))
+    sent = max(tab.sent)
+    tab.until(lambda: max(tab.sent, default=0) > sent + 3)
+
+
+def test_blocked_storage_is_done_without(open_tab: OpenTab, server: Server) -> None:
+    tab = open_tab("about:blank")
+    blocked = "{ get() { throw new DOMException('blocked', 'SecurityError'); } }"
+    for storage in ("localStorage", "sessionStorage"):
+        tab.page.add_init_script(f"Object.defineProperty(window, '{storage}', {blocked})")
+    tab.page.add_init_script(
+        "RTCPeerConnection = function () { throw new Error('not here'); }; delete AbortSignal.timeout"
+    )
+    tab.page.goto(server.url)
+    tab.start()
+    tab.until(lambda: tab.page.inner_text("#transport") == "WebSocket")
+
+
+def test_tab_that_slept_goes_on_when_it_wakes(tab: Tab) -> None:
+    """Its processes are stopped, as those of a laptop that is shut: headless Chromium freezes no tab by itself."""
+    tab.start()
+    below = psutil.Process().children(recursive=True)
+    renderers = [process for process in below if "--type=renderer" in process.cmdline()]
+    for process in renderers:
+        process.suspend()
+    try:
+        tab.page.wait_for_timeout(1000)  # what was under way is told
+        sent = max(tab.sent, default=0)
+        tab.page.wait_for_timeout(2000)
+        assert max(tab.sent, default=0) == sent  # else it does not sleep
+    finally:
+        for process in renderers:
+            process.resume()
+    tab.until(lambda: max(tab.received, default=0) > sent + 3)
 
 
 def test_all_places_taken(tab: Tab, server: Server) -> None:
@@ -80,7 +133,8 @@ def test_all_places_taken(tab: Tab, server: Server) -> None:
             places.enter_context(connect(f"ws://localhost:{server.port}/ws", proxy=None))
         tab.page.click("#start")
         tab.until(lambda: "places are taken" in tab.message)
-        assert tab.state == "refused"
+        assert tab.state == "lost"
+        assert tab.page.inner_text("#start") == "Stop"  # it goes on trying
     tab.live()
 
 
@@ -128,8 +182,10 @@ def test_denied_camera(playwright: Playwright, server: Server) -> None:
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Server]:
     running = Server(tmp_path / "log", "-s", "wave", "--runtime", "onnxruntime", "--threads", "1")
-    yield running
-    running.kill()
+    try:
+        yield running
+    finally:
+        running.kill()
 
 
 def test_server_that_wants_another_token(open_tab: OpenTab, guarded: Server) -> None:
@@ -143,6 +199,8 @@ def test_server_that_wants_another_token(open_tab: OpenTab, guarded: Server) -> 
     guarded.start("--token", TOKEN + "-another")
     tab.until(lambda: "server wants its token" in tab.message)
     assert tab.state == "refused"
+    assert tab.page.inner_text("#start") == "Start"
+    assert not tab.page.evaluate("document.getElementById('before').srcObject")  # the camera is off
     forgive(tab, *AWAY, "401")
 
 

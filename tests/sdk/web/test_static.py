@@ -9,6 +9,7 @@ import io
 import json
 import re
 import shutil
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def test_its_own_folder_is_replaced_as_a_whole(package: Path, tmp_path: Path) ->
     out.mkdir()  # an empty one is as good as none
     write_static_page(out, "six", onnxruntime_web=package)
     assert len(list((out / "thumbnails").iterdir())) == 6
+    (out / "thumbnails" / ".DS_Store").write_bytes(b"left by a look at the folder")
     write_static_page(out, "wave.nano", onnxruntime_web=package)
     assert len(list((out / "thumbnails").iterdir())) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["package", "site"]
@@ -151,17 +153,55 @@ def test_what_it_did_not_write_is_never_replaced(what: str, package: Path, tmp_p
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
 def test_a_page_that_cannot_be_written_leaves_the_one_before(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failure: BaseException, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     write_static_page(out, "wave.nano", onnxruntime_web=package)
     before = everything(out)
-    monkeypatch.setattr("os.getpid", lambda: 77)
-    (tmp_path / ".out.77.part").write_text("in the way")
-    with pytest.raises(SinkError, match="check the folder's rights"):
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if target == out and self.name == "new":
+            raise failure
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(SinkError if isinstance(failure, OSError) else type(failure)):
         write_static_page(out, "six", onnxruntime_web=package)
     assert everything(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "package"]
+
+
+def test_a_place_where_no_folder_can_be_is_told(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SinkError, match="check the folder's rights and the free space"):
+        write_static_page(tmp_path / "file" / "out", "wave.nano", onnxruntime_web=package)
+
+
+def test_what_came_in_while_it_wrote_is_kept(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = write_static_page(tmp_path / "out", "wave.nano", onnxruntime_web=package).parent
+    write = Path.write_bytes
+
+    def meanwhile(self: Path, data: bytes) -> int:
+        if self.name == "files.json":
+            (out / "mine.txt").write_text("mine")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", meanwhile)
+    with pytest.raises(SinkError, match=f"{re.escape(str(out))}, which holds mine.txt"):
+        write_static_page(out, "six", onnxruntime_web=package)
+    assert (out / "mine.txt").read_text() == "mine"
+    assert len(list((out / "thumbnails").iterdir())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "package"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are POSIX")
+def test_a_web_server_may_read_the_folder(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    out = write_static_page(tmp_path / "out", "wave.nano", onnxruntime_web=package).parent
+    assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize(
@@ -234,6 +274,23 @@ def test_a_damaged_download_is_refused_and_a_damaged_copy_is_replaced(
     kept.write_bytes(b"half")
     assert onnxruntime_web_files() == contents
     assert kept.read_bytes() == contents[name]
+
+
+def test_a_download_that_breaks_off_is_told(cdn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Quiet, "copyfile", lambda _self, source, out: out.write(source.read(20)))
+    with pytest.raises(SourceError, match="onnxruntime-web from the network, once"):
+        onnxruntime_web_files()
+
+
+def test_a_cache_that_cannot_be_written_is_told(cdn: Path, contents: dict[str, bytes], tmp_path: Path) -> None:
+    assert onnxruntime_web_files() == contents
+    kept = next((tmp_path / "cache").rglob(next(iter(contents))))
+    kept.unlink()
+    kept.mkdir()  # a name that no file can take
+    with pytest.raises(SourceError, match="expected: a cache folder to read and write, ") as error:
+        onnxruntime_web_files()
+    assert "--onnxruntime-web onnxruntime-web-" in str(error.value)
+    assert not list(kept.parent.glob(".*.part"))
 
 
 def test_without_a_network_the_error_says_what_to_do(cdn: Path) -> None:

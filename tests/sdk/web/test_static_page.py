@@ -209,7 +209,8 @@ def test_a_page_that_is_not_whole_says_what_is_missing(browser: Browser, site: P
     tab.until(lambda: tab.state == "refused")
     assert "model.onnx.js is not beside this page" in tab.message
     shutil.copy(site / "model.onnx.js", part)
-    tab.page.click("#start")  # stop
+    assert tab.page.inner_text("#start") == "Start"
+    assert not tab.page.evaluate("document.getElementById('before').srcObject")  # the camera is off
     tab.start()
     context.close()
 

@@ -29,19 +29,23 @@ def gpu_browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def gpu_page(gpu_browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page there, with a word of the worker's script changed."""
+    """Opens a page there, with words of the worker's script changed: pairs of old and new."""
     page = gpu_browser.new_page()
-    change = """([old, changed]) => {
-      const text = String(stylesdk.localWorker);
-      if (!text.includes(old)) throw new Error("nothing to change");
-      stylesdk.localWorker = { toString: () => text.replace(old, changed) };
+    change = """(changes) => {
+      let text = String(stylesdk.localWorker);
+      for (const [old, changed] of changes) {
+        if (!text.includes(old)) throw new Error("nothing to change");
+        text = text.replace(old, changed);
+      }
+      stylesdk.localWorker = { toString: () => text };
     }"""
 
-    def opened(site: Path, query: str, old: str = "", new: str = "") -> Page:
+    def opened(site: Path, query: str, *changes: tuple[str, str]) -> Page:
         page.goto(f"{site.as_uri()}/index.html{query}")
         if not page.evaluate("navigator.gpu ? navigator.gpu.requestAdapter().then((a) => Boolean(a)) : false"):
+            # Also where a browser is required: some builds and systems have none, and nothing can be installed.
             pytest.skip("this Chromium has no WebGPU, not even in software")
-        page.evaluate(change, [old, new])
+        page.evaluate(change, changes)
         return page
 
     yield opened
@@ -64,27 +68,39 @@ def nano() -> Iterator[Stylizer]:
         yield stylizer
 
 
+HANGS = "new Promise(() => {})"
+
+
 @pytest.mark.parametrize(
-    ("query", "old", "new"),
+    ("query", "changes"),
     [
-        ("", "", ""),  # a GPU in software is no gain
-        ("?backend=webgpu", "const NEAR = 2", "const NEAR = -1"),  # as if it drew something else
-        ("?backend=webgpu", 'await use("webgpu")', 'await use("webgpu2")'),  # as if it could not be opened
+        ("", []),  # a GPU in software is no gain
+        ("?backend=webgpu", [("const NEAR = 2", "const NEAR = -1")]),  # as if it drew something else
+        ("?backend=webgpu", [('await use("webgpu")', 'await use("webgpu2")')]),  # as if it could not be opened
+        (
+            "?backend=webgpu",  # as if it were opened for ever
+            [('await use("webgpu")', f'await answered({HANGS}, "webgpu")'), ("PATIENCE = 20000", "PATIENCE = 100")],
+        ),
     ],
+    ids=["in software", "another picture", "no GPU", "hangs"],
 )
 def test_without_a_webgpu_that_is_right_wasm_draws(
-    query: str, old: str, new: str, gpu_page: Callable[..., Page], nano: Stylizer
+    query: str, changes: list[tuple[str, str]], gpu_page: Callable[..., Page], nano: Stylizer
 ) -> None:
-    page = gpu_page(static_site("wave.nano"), query, old, new)
+    page = gpu_page(static_site("wave.nano"), query, *changes)
     photo = render_frame(30, 100, (73, 131))
     assert furthest(styled_by(page, photo), nano.run(photo)) <= CLOSE
     assert page.evaluate("tried._backend") == "wasm"
 
 
-def test_a_webgpu_that_fails_later_is_done_without(gpu_page: Callable[..., Page], nano: Stylizer) -> None:
-    run = "const { styled } = await session.run(feeds);"
-    lost = f"if (height === 80 && backend === 'webgpu') throw new Error('device lost'); {run}"
-    page = gpu_page(static_site("wave.nano"), "?backend=webgpu", run, lost)
+@pytest.mark.parametrize(
+    "trouble", ["throw new Error('device lost')", f"PATIENCE = 100; running = {HANGS}"], ids=["fails", "hangs"]
+)
+def test_a_webgpu_that_fails_later_is_done_without(trouble: str, gpu_page: Callable[..., Page], nano: Stylizer) -> None:
+    run = "running = session.run(feeds);"
+    changes = [("const PATIENCE", "let PATIENCE")]
+    changes.append((run, f"if (height === 80 && backend === 'webgpu') {{ {trouble}; }} else {run}"))
+    page = gpu_page(static_site("wave.nano"), "?backend=webgpu", *changes)
     for size, backend in (((49, 83), "webgpu"), ((80, 131), "wasm"), ((49, 83), "wasm")):
         photo = cv2.resize(render_frame(30, 100), size[::-1], interpolation=cv2.INTER_AREA)
         assert furthest(styled_by(page, photo), nano.run(photo)) <= CLOSE

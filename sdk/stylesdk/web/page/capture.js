@@ -26,28 +26,45 @@
       return Boolean(this._recorder);
     }
 
+    /** @throws {DOMException} where the browser cannot record this; then nothing runs */
     start() {
-      const sound = stylesdk.streamOf(this._video)?.getAudioTracks() || [];
-      const stream = new MediaStream([...this._canvas.captureStream().getVideoTracks(), ...sound]);
+      const played = stylesdk.streamOf(this._video);
+      const [picture] = this._canvas.captureStream().getVideoTracks();
+      this._release = () => {
+        picture.stop();
+        played.release();
+      };
+      try {
+        this._recorder = this._begun([picture, ...(played.stream?.getAudioTracks() || [])]);
+      } catch (error) {
+        this._release();
+        throw error;
+      }
+    }
+
+    _begun(tracks) {
       const mimeType = FORMATS.find((format) => MediaRecorder.isTypeSupported(format));
-      this._pieces = [];
-      this._recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITRATE });
-      this._recorder.ondataavailable = ({ data }) => this._pieces.push(data);
-      this._recorder.start(PIECE);
+      const recorder = new MediaRecorder(new MediaStream(tracks), { mimeType, videoBitsPerSecond: BITRATE });
+      const pieces = (this._pieces = []);
+      recorder.ondataavailable = ({ data }) => pieces.push(data);
+      recorder.start(PIECE);
+      return recorder;
     }
 
     /** Ends the film and offers it. */
     async stop(style) {
       const recorder = this._recorder;
       if (!recorder) return;
+      const [pieces, release] = [this._pieces, this._release]; // another film may begin before this one is saved
       this._recorder = null;
       if (recorder.state !== "inactive") {
         const stopped = new Promise((resolve) => (recorder.onstop = resolve));
         recorder.stop();
         await stopped;
       }
+      release();
       const type = recorder.mimeType.split(";")[0];
-      save(new Blob(this._pieces, { type }), style, type.split("/")[1]);
+      save(new Blob(pieces, { type }), style, type.split("/")[1]);
     }
   }
 

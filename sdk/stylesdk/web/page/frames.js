@@ -33,17 +33,41 @@
   /** A canvas that nobody sees. */
   stylesdk.sheet = () => (window.OffscreenCanvas ? new OffscreenCanvas(2, 2) : document.createElement("canvas"));
 
-  /** Draws `picture` over all of `canvas`, which gets the size if it has another. */
+  /** Draws `picture` over all of `canvas`, which gets the size if it has another; black where it is transparent. */
   stylesdk.draw = (canvas, picture, width, height) => {
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
-    canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0, width, height);
+    const context = canvas.getContext("2d", { alpha: false });
+    context.clearRect(0, 0, width, height);
+    context.drawImage(picture, 0, 0, width, height);
   };
 
-  /** What `video` plays as a stream, with its sound where it has some; null where the browser cannot. */
+  /** Plays `video`, and again when the browser paused it, as in the background; until what is returned is called. */
+  stylesdk.keepPlaying = (video) => {
+    const play = () => document.hidden || video.play().catch(() => {}); // closed before it began
+    const moments = [
+      [video, "pause"],
+      [document, "visibilitychange"],
+      [window, "pageshow"],
+    ];
+    for (const [target, moment] of moments) target.addEventListener(moment, play);
+    video.play().catch(() => {});
+    return () => moments.forEach(([target, moment]) => target.removeEventListener(moment, play));
+  };
+
+  const capturer = (video) => video.captureStream || video.mozCaptureStream; // Safari has neither
+
+  /** Whether `streamOf` has something to give. */
+  stylesdk.hasStream = (video) => Boolean(video.srcObject || capturer(video));
+
+  /**
+   * What `video` plays, with its sound where it has some.
+   * @returns {{stream: MediaStream|null, release: () => void}} null where the browser cannot; `release` ends what was
+   *   captured for this, and nothing else
+   */
   stylesdk.streamOf = (video) => {
-    if (video.srcObject) return video.srcObject;
-    const capture = video.captureStream || video.mozCaptureStream;
-    return capture ? capture.call(video) : null;
+    if (video.srcObject) return { stream: video.srcObject, release: () => {} };
+    const stream = capturer(video)?.call(video) || null;
+    return { stream, release: () => stream?.getTracks().forEach((track) => track.stop()) };
   };
 })((window.stylesdk ||= {}));

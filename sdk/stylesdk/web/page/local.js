@@ -76,7 +76,7 @@
       if (!alive()) return;
       const frames = new Frames(video);
       this._leave = frames.stop;
-      const grabber = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+      const grabber = document.createElement("canvas").getContext("2d", { alpha: false, willReadFrequently: true });
       const screen = canvas.getContext("2d");
       const figures = new FrameFigures();
       for (let drawn = 0; ; ) {
@@ -228,8 +228,7 @@
   function grabbed(video, context, side) {
     const [width, height] = stylesdk.fittedSize(video, side);
     if (!width) return null;
-    resize(context.canvas, width, height);
-    context.drawImage(video, 0, 0, width, height);
+    stylesdk.draw(context.canvas, video, width, height);
     return context.getImageData(0, 0, width, height);
   }
 

@@ -8,8 +8,9 @@
     const NEAR = 2; // of 255: as far as another order of the same sums may lead
     const FADE = 500; // ms from one style to another
     const THREADS = 4; // at most: more have not enough to do
+    const PATIENCE = 20000; // ms: a GPU in trouble may never answer
     const smoother = new Smoother();
-    let onnx, styles, session, backend;
+    let onnx, styles, session, backend, running;
     let weights, before, settings; // of the frame before
 
     /** @param {string} text gzip in base64 @returns {Promise<Uint8Array>} */
@@ -37,14 +38,33 @@
     }
 
     async function mayUseGpu(wanted) {
-      const adapter = wanted === "wasm" ? null : await navigator.gpu?.requestAdapter().catch(() => null);
+      const asked = wanted !== "wasm" && navigator.gpu?.requestAdapter();
+      const adapter = asked && (await answered(asked, "webgpu").catch(() => null));
       // A GPU that is computed by the CPU is slower than the CPU.
       return adapter && (wanted === "webgpu" || !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter));
     }
 
     async function use(name) {
-      session = await ort.InferenceSession.create(onnx, { executionProviders: [name], logSeverityLevel: 3 });
+      const created = ort.InferenceSession.create(onnx, { executionProviders: [name], logSeverityLevel: 3 });
+      session = await answered(created, name);
       backend = name;
+    }
+
+    /** What `promise` brings; of a GPU, an error where that takes too long. */
+    function answered(promise, name) {
+      if (name === "wasm") return promise;
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error(`no answer in ${PATIENCE / 1000} s`)), PATIENCE);
+        promise.then(resolve, reject).finally(() => clearTimeout(timer));
+      });
+    }
+
+    /** Frees a session, once it has nothing under way. */
+    function dismiss(unfit) {
+      running
+        .catch(() => {})
+        .then(() => unfit.release())
+        .catch(() => {}); // its GPU is gone
     }
 
     async function tryGpu() {
@@ -58,10 +78,10 @@
         const found = await infer(frame, width, height, 1, first);
         if (found.every((value, at) => Math.abs(value - expected[at]) <= NEAR)) return await sure.release();
         console.info("stylesdk: WebGPU draws something else than WASM, so WASM is used");
-        await session.release();
       } catch (error) {
         console.info(`stylesdk: no WebGPU, so WASM is used: ${reason(error)}`);
       }
+      if (session !== sure) dismiss(session);
       session = sure;
       backend = "wasm";
     }
@@ -72,7 +92,8 @@
         strength: new ort.Tensor("float32", Float32Array.of(strength), [1]),
       };
       if (styles > 1) feeds.style = new ort.Tensor("float32", mix, [styles]);
-      const { styled } = await session.run(feeds);
+      running = session.run(feeds);
+      const { styled } = await answered(running, backend);
       const data = await styled.getData();
       styled.dispose();
       return data;
@@ -85,6 +106,7 @@
       } catch (error) {
         if (backend === "wasm") throw error;
         console.info(`stylesdk: WebGPU failed, so WASM is used: ${reason(error)}`);
+        dismiss(session);
         await use("wasm");
         return infer(...args);
       }

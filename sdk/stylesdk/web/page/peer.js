@@ -16,26 +16,23 @@
       this._limits = config.limits;
       this._hooks = hooks;
       this._trouble = "";
-      this._stops = [];
+      this._asking = new AbortController();
+      this._stops = [() => this._asking.abort()];
       this._ended = new Promise((resolve) => (this._end = resolve));
+    }
+
+    /** Whether it can be tried with what `video` plays. Of a canvas, Chromium sends colours of another range. */
+    static fits(video) {
+      const drawn = video.srcObject?.getVideoTracks()[0]?.canvas;
+      return Boolean(window.RTCPeerConnection) && stylesdk.hasStream(video) && !drawn;
     }
 
     /** Connects and goes on until it ends. @returns {Promise<Ending>} */
     async run() {
-      const stream = window.RTCPeerConnection ? stylesdk.streamOf(this._video) : null;
-      const track = stream && stream.getVideoTracks()[0];
-      if (!track) return { why: "unfit", message: "" };
-      this._peer = new RTCPeerConnection({ iceServers: [] });
-      this._peer.ontrack = (event) => this._receive(event.track);
-      this._peer.onconnectionstatechange = () => {
-        if (["failed", "closed"].includes(this._peer.connectionState)) this._end({ why: "away" });
-      };
-      this._openControl();
-      this._after(CONNECT, () => this._control.readyState === "connecting" && this._end({ why: "unfit" }));
-      this._connect(track, stream).catch((error) => this._end({ why: "unfit", message: String(error) }));
+      this._connect().catch((error) => this._end({ why: "unfit", message: String(error) }));
       const ending = await this._ended;
       this._stops.forEach((stop) => stop());
-      this._peer.close();
+      this._peer?.close();
       return { message: this._trouble, ...ending };
     }
 
@@ -75,12 +72,26 @@
       return sum;
     }
 
-    async _connect(track, stream) {
-      const { sender } = this._peer.addTransceiver(track, { direction: "sendrecv", streams: [stream] });
+    async _connect() {
+      const { stream, release } = stylesdk.streamOf(this._video);
+      this._stops.push(release);
+      this._peer = new RTCPeerConnection({ iceServers: [] });
+      this._peer.ontrack = (event) => this._receive(event.track);
+      this._peer.onconnectionstatechange = () => {
+        if (["failed", "closed"].includes(this._peer.connectionState)) this._end({ why: "away" });
+      };
+      this._openControl();
+      this._after(CONNECT, () => this._control.readyState === "connecting" && this._end({ why: "unfit" }));
+      await this._offer(stream);
+    }
+
+    async _offer(stream) {
+      const options = { direction: "sendrecv", streams: [stream] };
+      const { sender } = this._peer.addTransceiver(stream.getVideoTracks()[0], options);
       await this._peer.setLocalDescription();
       await this._gathered();
       const { sdp, type } = this._peer.localDescription;
-      const reply = await stylesdk.post("offer", { sdp, type });
+      const reply = await stylesdk.post("offer", { sdp, type }, this._asking.signal);
       if (!reply.ok) return this._end(reply.ending);
       await this._limit(sender); // before the first frame goes out
       await this._peer.setRemoteDescription(reply.body);
@@ -112,9 +123,9 @@
       const styled = document.createElement("video");
       styled.muted = styled.playsInline = true;
       styled.srcObject = new MediaStream([track]);
-      styled.play().catch(() => {}); // closed before it began
       let seen = false;
       this._stops.push(
+        stylesdk.keepPlaying(styled),
         stylesdk.eachFrame(styled, () => {
           const [width, height] = stylesdk.fittedSize(this._video, this._limits.max_side);
           if (!width || !styled.videoWidth) return;

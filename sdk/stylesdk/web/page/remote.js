@@ -3,7 +3,7 @@
  * @typedef {{style?: Object<string, number>, strength?: number, keep_color?: boolean, smoothing?: number}} Look
  * @typedef {{fps: number, p50: number, p99: number, age: number, dropped: number, backend: string,
  *   transport: string}} Figures times in ms
- * @typedef {"idle"|"loading"|"connecting"|"live"|"lost"|"refused"} State
+ * @typedef {"idle"|"loading"|"connecting"|"live"|"lost"|"refused"} State lost: it tries again; refused: it gave up
  * @typedef {{mode: string, version: string, backend: string, default: Look, transports?: string[],
  *   styles: {name: string, title: string, thumbnail: string}[],
  *   limits: {max_side: number, max_bytes?: number}}} Config
@@ -16,7 +16,6 @@
   const LONGEST_WAIT = 8000;
   const SILENCE = 8000; // ms without a word, after which a connection is taken for dead
   const BETWEEN_LOOKS = 60; // ms: a slider that is dragged must not look like a flood
-  const REMEMBERED = "stylesdk.transport";
   const TEXT = {
     away: "The server does not answer. Trying again …",
     busy: "All places are taken. Trying again until one is free …",
@@ -36,6 +35,7 @@
       this._look = { ...config.default };
       this._session = 0;
       this._link = null;
+      this._remembered = new stylesdk.Remembered("sessionStorage", "stylesdk.transport");
     }
 
     /**
@@ -46,7 +46,9 @@
       this.stop();
       const session = this._session;
       const alive = () => session === this._session;
-      void this._keepConnected(video, canvas, alive);
+      void this._keepConnected(video, canvas, alive).catch((error) => {
+        if (alive()) this.onstate("refused", `${error.message}. Reload this page.`);
+      });
     }
 
     stop() {
@@ -67,18 +69,18 @@
 
     async _keepConnected(video, canvas, alive) {
       let wait = FIRST_WAIT;
+      this.onstate("connecting", "Connecting …");
       while (alive()) {
-        this.onstate("connecting", "Connecting …");
         const started = performance.now();
         let ending = await serverTrouble(this._config);
         if (!ending && alive()) ending = await this._connectOnce(video, canvas, alive);
         if (!alive()) return;
-        if (ending.why === "unfit" && this._transport() === "webrtc" && !forced()) {
-          sessionStorage.setItem(REMEMBERED, "websocket");
+        if (ending.why === "unfit" && this._transport(video) === "webrtc" && !forced()) {
+          this._remembered.value = "websocket";
           continue;
         }
         if (ending.why === "refused") return this.onstate("refused", ending.message || TEXT.refused);
-        if (ending.why === "busy") this.onstate("refused", TEXT.busy);
+        if (ending.why === "busy") this.onstate("lost", TEXT.busy);
         else this.onstate("lost", ending.message ? `${ending.message} Trying again …` : TEXT.away);
         if (performance.now() - started > LONGEST_WAIT) wait = FIRST_WAIT;
         await pause(wait);
@@ -89,7 +91,7 @@
     async _connectOnce(video, canvas, alive) {
       let heard = performance.now();
       const counted = new Counter();
-      const Link = this._transport() === "webrtc" ? stylesdk.PeerLink : stylesdk.SocketLink;
+      const Link = this._transport(video) === "webrtc" ? stylesdk.PeerLink : stylesdk.SocketLink;
       const link = new Link(video, canvas, this._config, {
         open: () => link.send({ look: this._look }),
         message: (message) => {
@@ -123,10 +125,10 @@
       this.onfigures({ ...figures, ...seen });
     }
 
-    _transport() {
+    _transport(video) {
       const offered = this._config.transports || ["websocket"];
-      const wanted = forced() || sessionStorage.getItem(REMEMBERED) || offered[0];
-      return offered.includes(wanted) ? wanted : "websocket";
+      const wanted = forced() || this._remembered.value || offered[0];
+      return offered.includes(wanted) && stylesdk.PeerLink.fits(video) ? wanted : "websocket";
     }
   }
 
@@ -164,7 +166,8 @@
   async function serverTrouble(config) {
     const away = { why: "away", message: "" };
     try {
-      const reply = await fetch("config.js", { cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
+      const signal = AbortSignal.timeout?.(SILENCE); // Safari 15 has none
+      const reply = await fetch("config.js", { cache: "no-store", signal });
       if (reply.status === 401) return { why: "refused", message: TEXT.token };
       if (!reply.ok) return away;
       const text = await reply.text();
@@ -192,12 +195,12 @@
     });
   }
 
-  /** Posts JSON. @returns {Promise<{ok: boolean, body?: object, ending?: Ending}>} */
-  stylesdk.post = async (path, message) => {
+  /** Posts JSON, until `signal` ends it. @returns {Promise<{ok: boolean, body?: object, ending?: Ending}>} */
+  stylesdk.post = async (path, message, signal) => {
     let reply, body;
     try {
       const headers = { "Content-Type": "application/json" };
-      reply = await fetch(path, { method: "POST", headers, body: JSON.stringify(message) });
+      reply = await fetch(path, { method: "POST", headers, body: JSON.stringify(message), signal });
       body = await reply.json().catch(() => ({}));
     } catch {
       return { ok: false, ending: { why: "away", message: "" } };

@@ -100,9 +100,7 @@
       const [width, height] = full.map((side) => side >> this._halvings);
       if (!width) return null;
       this._sheet ||= stylesdk.sheet();
-      if (this._sheet.width !== width) this._sheet.width = width;
-      if (this._sheet.height !== height) this._sheet.height = height;
-      this._sheet.getContext("2d", { alpha: false }).drawImage(this._video, 0, 0, width, height);
+      stylesdk.draw(this._sheet, this._video, width, height);
       for (const quality of QUALITIES) {
         const blob = await jpegOf(this._sheet, quality);
         if (blob && blob.size + 4 <= this._limits.max_bytes) return blob.arrayBuffer();

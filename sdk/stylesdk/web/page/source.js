@@ -77,7 +77,7 @@
       const sheet = document.createElement("canvas");
       sheet.width = Math.max(2, Math.round(picture.width * scale));
       sheet.height = Math.max(2, Math.round(picture.height * scale));
-      const draw = () => sheet.getContext("2d").drawImage(picture, 0, 0, sheet.width, sheet.height);
+      const draw = () => stylesdk.draw(sheet, picture, sheet.width, sheet.height);
       draw();
       const stream = sheet.captureStream();
       const timer = setInterval(draw, REDRAW);
@@ -100,9 +100,13 @@
         close();
         throw new Error("overtaken");
       }
-      this._close = close;
       if (typeof media === "string") this._video.src = media;
       else this._video.srcObject = media;
+      const leave = stylesdk.keepPlaying(this._video);
+      this._close = () => {
+        leave();
+        close();
+      };
       await this._video.play();
     }
   }

@@ -6,6 +6,7 @@
   const engine = config.mode === "local" ? new stylesdk.LocalEngine(config) : new stylesdk.RemoteEngine(config);
   const source = new stylesdk.Source($("before"));
   const recorder = new stylesdk.Recorder($("after"), $("before"));
+  const keys = new stylesdk.Remembered("localStorage", "stylesdk.keys");
   const look = new stylesdk.LookControls(config, (change) => {
     engine.setLook(change);
     showStyle();
@@ -18,6 +19,7 @@
 
   async function start() {
     const mine = ++turn;
+    void endRecording();
     engine.stop();
     setRunning(true);
     showState("connecting", file ? `Opening ${file.name} …` : "Opening the camera …");
@@ -61,24 +63,31 @@
     const named = cameras.filter(({ name }) => name);
     const options = named.map(({ id, name }) => new Option(name, id));
     if (!options.length) options.push(new Option("Camera", ""));
-    const opened = $("source").querySelectorAll("[value=file]");
-    $("source").replaceChildren(...options, ...opened);
+    options.push(...$("source").querySelectorAll("[value=file]"));
+    const told = (all) => JSON.stringify([...all].map(({ value, text }) => [value, text]));
+    if (told(options) !== told($("source").options)) $("source").replaceChildren(...options); // it may be open
     const playing = $("before").srcObject?.getVideoTracks()[0]?.getSettings().deviceId;
     const wanted = file ? "file" : playing || chosen;
     const found = [...$("source").options].find(({ value }) => value === wanted);
-    (found || $("source").options[0]).selected = true;
+    $("source").value = found ? wanted : $("source").options[0].value;
   }
 
   // What is seen
 
   function showState(state, message) {
     document.body.dataset.state = state;
-    $("state").textContent = message;
+    if ($("state").textContent !== message) $("state").textContent = message; // else it is read out again
     const drawn = $("after").dataset.drawn === "true";
-    $("divider").hidden = !(running && drawn);
+    showDivider(running && drawn);
     $("snapshot").disabled = !drawn;
     $("record").disabled = !(drawn && running && stylesdk.Recorder.works);
     if (!running) $("figures").classList.add("off");
+  }
+
+  function showDivider(shown) {
+    if (!shown && document.activeElement === $("divider")) $("start").focus();
+    $("divider").hidden = !shown;
+    $("frame").classList.toggle("divided", shown);
   }
 
   function showFrame() {
@@ -113,7 +122,11 @@
 
   async function toggleRecording() {
     if (recorder.running) return endRecording();
-    recorder.start();
+    try {
+      recorder.start();
+    } catch (error) {
+      showState(document.body.dataset.state, `This cannot be recorded here (${error.message}). Try another browser.`);
+    }
     showRecording();
   }
 
@@ -138,10 +151,13 @@
 
   function press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.matches("select")) return;
+    if (!$("keys").checked) return;
     const presses = event.target.matches("button, input, summary"); // which the space key works by itself
     if (event.key === " " && presses) return;
-    if (!look.press(event.key) && !KEYS[event.key]) return;
-    KEYS[event.key]?.click();
+    const key = event.key.toLowerCase(); // as with Caps Lock
+    const button = KEYS[key];
+    if (button ? button.hidden : !look.press(key)) return;
+    button?.click();
     event.preventDefault();
   }
 
@@ -151,7 +167,7 @@
     if (event.type === "drop") openFile(event.dataTransfer.files[0]);
   }
 
-  engine.onstate = (state, message) => showState(state, message);
+  engine.onstate = (state, message) => (state === "refused" ? stop(message) : showState(state, message));
   engine.onfigures = showFigures;
   engine.onframe = showFrame;
   source.onend = stop;
@@ -171,8 +187,10 @@
   };
   $("source").onchange = () => {
     file = $("source").value === "file" ? lastFile : null;
-    void start();
+    if (running) void start(); // a look at the list switches no camera on
   };
+  $("keys").checked = keys.value !== "off";
+  $("keys").onchange = () => (keys.value = $("keys").checked ? "on" : "off");
   document.addEventListener("keydown", press);
   for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, drop);
   navigator.mediaDevices?.addEventListener("devicechange", () => void listCameras());
