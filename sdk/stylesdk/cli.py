@@ -161,16 +161,17 @@ def _run(
         sink = open_sink(output, source, look)
         counts = run_pipeline(source, stylizer, sink, look=look, on_frame=service.frame, stop=stop)
         interrupted = stop.is_set()
-    _print_run(counts, f"on {stylizer.backend} -> {sink.name}")
+    _print_run(counts, f"on {stylizer.backend} -> {sink.name}", live=source.live)
     print_latency(stylizer.latency)
     if interrupted:
         raise KeyboardInterrupt
 
 
-def _print_run(counts: Counts, where: str) -> None:
+def _print_run(counts: Counts, where: str, *, live: bool) -> None:
     lines = [f"{counts.delivered} frames, {counts.dropped} dropped, {counts.fps:.1f} frames/s {where}"]
     if counts.limit:
-        lines.append(f"age of a frame when it came: {counts.stages['age'].run}; limited by: {counts.limit}")
+        age = f"age of a frame when it came: {counts.stages['age'].run}; " if live else ""
+        lines.append(f"{age}limited by: {counts.limit}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
