@@ -28,7 +28,7 @@ from watching import Samples, Watching, more_at_the_end
 from stylesdk import SourceError, Stylizer
 from stylesdk.frames import Frame
 from stylesdk.live import Look, SourceFrame, clock, run_pipeline
-from stylesdk.live.memory import keep_arenas_few
+from stylesdk.live.memory import keep_memory_flat
 from stylesdk.live.pattern import PatternSource
 from stylesdk.live.recorder import Recorder
 from stylesdk.live.sinks import NullSink
@@ -189,7 +189,7 @@ def main(
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Run the show, and say what grew."""
-    keep_arenas_few()
+    keep_memory_flat()
     script = Script(**{name: value / faster for name, value in asdict(Script()).items()})
     report: dict[str, Any] = header() | {"model": model, "minutes": minutes, "fps": fps, "script": asdict(script)}
     with Stylizer(model, runtime=runtime) as stylizer, tempfile.TemporaryDirectory() as folder:

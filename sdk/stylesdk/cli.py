@@ -141,9 +141,9 @@ def webcam(
 
 
 def _opened(style: str, device: str, runtime: str | None, threads: int | None) -> Stylizer:
-    from stylesdk.live.memory import keep_arenas_few
+    from stylesdk.live.memory import keep_memory_flat
 
-    keep_arenas_few()
+    keep_memory_flat()
     return Stylizer(style, device=device, runtime=runtime, threads=threads)
 
 

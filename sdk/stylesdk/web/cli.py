@@ -12,7 +12,7 @@ from rich.console import Console
 
 from stylesdk.cli import Device, Runtime, Style, Threads, stop_on_signals
 from stylesdk.errors import MissingExtraError, SourceError
-from stylesdk.live.memory import keep_arenas_few
+from stylesdk.live.memory import keep_memory_flat
 from stylesdk.stylizer import Stylizer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -64,7 +64,7 @@ def serve(
     listening = server.bound(host, port)
     door = server.door_for(listening, host, token, pair is not None)
     limits = Limits(clients=clients)
-    keep_arenas_few()
+    keep_memory_flat()
     with listening, stop_on_signals() as stop:
         with Stylizer(style, device=device, runtime=runtime, threads=threads) as stylizer:
             application = web.create_app(stylizer, door, limits)

@@ -11,9 +11,9 @@ import pytest
 
 _CODE = """
 import ctypes, sys, threading
-from stylesdk.live.memory import keep_arenas_few
+from stylesdk.live.memory import keep_memory_flat
 if sys.argv[1] == "few":
-    keep_arenas_few()
+    keep_memory_flat()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
 together = threading.Barrier(9)
@@ -40,3 +40,26 @@ def test_threads_share_two_arenas(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", _CODE, mode, str(output)], check=True, timeout=60)
         arenas[mode] = output.read_text(encoding="ascii").count("<heap nr=")
     assert arenas["few"] <= 2 < arenas["default"]
+
+
+_HOLES = """
+import ctypes, psutil
+from stylesdk.live.memory import trim
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+rss = lambda: psutil.Process().memory_info().rss / 2**20
+blocks = [libc.malloc(100_000) for _ in range(1000)]
+for block in blocks:
+    ctypes.memset(block, 1, 100_000)
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking
+    libc.free(block)
+before = rss()
+trim()
+print(before - rss())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="holes are glibc's")
+def test_holes_are_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", _HOLES], check=True, timeout=60, capture_output=True, text=True)
+    assert float(done.stdout) > 80
