@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+from installed import require
+
 PICTURE = ("-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25")
 
 
@@ -18,6 +20,7 @@ def free_port() -> int:
 
 
 def ffmpeg(*words: str | Path) -> subprocess.Popen[bytes]:
+    require("ffmpeg")
     line = ["ffmpeg", "-nostdin", "-loglevel", "error", *PICTURE, "-threads", "1", *map(str, words)]
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from installed import require
 from stylesdk.errors import SourceError, SourceLostError
 from stylesdk.live import open_source, watchdog
 from stylesdk.live.sources import SourceFrame
@@ -40,8 +40,9 @@ def rectangle(path: Path) -> Path:
 
 @pytest.fixture
 def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    if sys.platform != "linux" or not (shutil.which("Xvfb") and shutil.which("xsetroot")):
-        pytest.skip("Xvfb or xsetroot is not installed")
+    if sys.platform != "linux":
+        pytest.skip("an X server of its own is for Linux")
+    require("Xvfb", "xsetroot")
     server, display = x_server()
     try:
         monkeypatch.setenv("DISPLAY", display)

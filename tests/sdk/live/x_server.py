@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,8 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
-import pytest
+
+from installed import require, unavailable
 
 
 class XServer:
@@ -52,7 +52,7 @@ class XServer:
         """What a window manager's close button does: ask for it (ICCCM 4.2.8.1)."""
         library = ctypes.util.find_library("X11")
         if library is None:
-            pytest.skip("needs libX11")
+            unavailable("needs libX11")
         x11 = ctypes.CDLL(library)
         x11.XOpenDisplay.restype = ctypes.c_void_p
         x11.XInternAtom.restype = ctypes.c_ulong
@@ -75,9 +75,7 @@ def wait_until(found: Callable[[], object], what: str, seconds: float = 60.0) ->
 
 @contextmanager
 def running_x_server() -> Iterator[XServer]:
-    for program in ("Xvfb", "xdotool"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program} (Debian: apt install xvfb xdotool)")
+    require("Xvfb", "xdotool")
     read, write = os.pipe()
     line = ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24", "-nolisten", "tcp"]
     with subprocess.Popen(line, pass_fds=[write], stderr=subprocess.DEVNULL) as server:

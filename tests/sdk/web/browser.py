@@ -18,9 +18,9 @@ import av
 import cv2
 import httpx
 import numpy as np
-import pytest
 from playwright.sync_api import Browser, Page, Playwright, WebSocket
 
+from installed import unavailable
 from stylesdk.frames import Frame
 
 # What a browser says of a server that is killed, gone, or has just begun to listen.
@@ -35,9 +35,7 @@ def chromium(playwright: Playwright, *arguments: str) -> Browser:
     found = next((path for name in named if name and (path := shutil.which(name))), own if Path(own).exists() else None)
     if found is None:
         reason = "no Chromium: install one, name it in STYLESDK_CHROMIUM, or `playwright install chromium`"
-        if os.environ.get("STYLESDK_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        unavailable(reason)
     return playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *arguments])
 
 

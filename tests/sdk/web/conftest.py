@@ -9,6 +9,7 @@ import pytest
 from browser import Server, Tab, camera_arguments, chromium, write_mjpeg
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from stylesdk import Stylizer
 from stylesdk.frames import Frame
 from stylesdk.live.scene import render_frame
 
@@ -65,3 +66,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
     finally:
         running.kill()
+
+
+@pytest.fixture(scope="module")
+def stylizer() -> Iterator[Stylizer]:
+    with Stylizer("six", runtime="onnxruntime", threads=1) as six:
+        yield six

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -31,12 +31,6 @@ CAPTURED = """() => {
     }
 }"""
 ENDED = "captured.length && captured.every((track) => track.readyState === 'ended')"
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> Iterator[Stylizer]:
-    with Stylizer("six", runtime="onnxruntime", threads=1) as six:
-        yield six
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -23,12 +23,6 @@ VP8 = 20.0
 FLAT = 8.0  # of 255: the mean of a patch of one colour, three times through VP8; another range changes some by 14
 CANDIDATE = re.compile(r"a=candidate.*?\\r\\n")  # in the SDP in the JSON
 OpenTab = Callable[..., Tab]
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> Iterator[Stylizer]:
-    with Stylizer("six", runtime="onnxruntime", threads=1) as six:
-        yield six
 
 
 @pytest.fixture
