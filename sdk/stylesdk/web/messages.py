@@ -94,27 +94,33 @@ def look_values(look: Look) -> dict[str, Any]:
 
 
 class Figures:
-    """Figures of one client: frames of the last second, styling times of the last 300 frames, frames dropped."""
+    """Figures of one client: frames since it was last told, styling times of the last 300 frames, frames dropped.
 
-    def __init__(self) -> None:
+    Args:
+        now: since when frames are counted.
+    """
+
+    def __init__(self, now: float) -> None:
         self.dropped = 0
-        self._sent: deque[tuple[float, float]] = deque(maxlen=240)  # when, and age then, seconds
+        self._told = now
+        self._ages: list[float] = []  # of the frames sent since then, seconds
         self._styling: deque[float] = deque(maxlen=300)
 
     def styled(self, seconds: float) -> None:
         """Count a frame that took so long to style."""
         self._styling.append(seconds)
 
-    def sent(self, now: float, age: float) -> None:
-        """Count a frame that went out ``age`` seconds after it came in."""
-        self._sent.append((now, age))
+    def sent(self, age: float) -> None:
+        """Count a frame that goes out ``age`` seconds after it came in."""
+        self._ages.append(age)
 
     def message(self, now: float, backend: str) -> str:
         """``{"figures": {...}}``; times in milliseconds."""
-        ages = [age for at, age in self._sent if now - at <= 1]
+        ages, self._ages = self._ages, []
+        seconds, self._told = now - self._told, now
         styling = percentiles(self._styling)
         figures = {
-            "fps": float(len(ages)),
+            "fps": round(len(ages) / seconds, 1) if seconds > 0 else 0.0,
             "p50": round(styling.p50, 2),
             "p99": round(styling.p99, 2),
             "age": round(percentiles(ages).p50, 2),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stylesdk.frames import Frame
+from stylesdk.live import clock
 from stylesdk.live.sources import SourceFrame
 from stylesdk.live.styling import Look, Styling
 from stylesdk.stylizer import Stylizer
@@ -33,7 +34,7 @@ class Seat:
 
     def __init__(self, stylizer: Stylizer, on_styled: Callable[[Styled | Exception], None]) -> None:
         self.look = Look(style=stylizer.default_style, styles=stylizer.styles)
-        self.figures = Figures()
+        self.figures = Figures(clock.now())
         self.styling = Styling(stylizer, self.look)
         self.on_styled = on_styled
         self.waiting: tuple[int, SourceFrame] | None = None

@@ -180,8 +180,7 @@ class _Call:
             raise MediaStreamError
         frame = await self._loop.run_in_executor(self._codecs, _video_from_frame, styled.image)
         frame.pts, frame.time_base = styled.frame.pts, styled.frame.time_base
-        now = clock.now()
-        self._seat.figures.sent(now, now - styled.frame.captured)
+        self._seat.figures.sent(clock.now() - styled.frame.captured)
         return frame
 
     def _on_track(self, track: MediaStreamTrack) -> None:

@@ -124,15 +124,14 @@ class _Session:
             if isinstance(styled, Exception):
                 raise Refusal(FAILED, f"a frame that could not be styled ({type(styled).__name__})") from styled
             jpeg = await self._loop.run_in_executor(self._codecs, jpeg_from_frame, styled.image)
-            now = clock.now()
-            age = now - styled.frame.captured
+            age = clock.now() - styled.frame.captured
             message = joined_frame(styled.number, 1000 * age, jpeg)
             try:
                 await asyncio.wait_for(self._websocket.send_bytes(message), self._limits.stuck)
             except asyncio.TimeoutError:
                 got = f"a client that takes nothing for {self._limits.stuck:.0f} s"
                 raise Refusal(POLICY, got, "one that reads what it is sent") from None
-            self._seat.figures.sent(now, age)
+            self._seat.figures.sent(age)
 
     async def tell(self) -> None:
         while True:

@@ -103,6 +103,7 @@ class Tab:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        page.set_default_timeout(1000 * PATIENCE)
         self.trouble: list[str] = []
         self.requests: list[str] = []
         self.sent: dict[int, bytes] = {}

@@ -152,7 +152,7 @@
   function press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.matches("select")) return;
     if (!$("keys").checked) return;
-    const presses = event.target.matches("button, input, summary"); // which the space key works by itself
+    const presses = event.target.matches("button, summary, input:not([type=range])"); // which the space key works
     if (event.key === " " && presses) return;
     const key = event.key.toLowerCase(); // as with Caps Lock
     const button = KEYS[key];
