@@ -15,7 +15,8 @@ from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint, load_w
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
-from styletrainer.training import PER_STYLE, set_up
+from styletrainer.start import PER_STYLE
+from styletrainer.training import set_up
 
 
 def test_start_begins_with_the_weights_of_a_run(settings: Settings, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_resumed_run_of_several_styles_is_the_same(
 def test_a_run_of_one_style_starts_from_one_of_several(settings: Settings, tmp_path: Path) -> None:
     before = run(many(settings) | {"styles": ["x", "artwork"]}, steps=4)
     config = config_from_dict(settings | {"run": str(tmp_path / "one"), "start": str(before)}, "the test")
-    started = set_up(config, [[torch.zeros(3, 96, 96)]]).averaged
+    started = set_up(config).averaged
     wanted = build_generator("realtime", {"size": "nano", "styles": 2})
     load_weights(wanted, before / WEIGHTS)
     photo = torch.rand(1, 3, 32, 32)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import torch
 
 from styletrainer.losses import equivariance_loss
+from styletrainer.recipe import Step
 from styletrainer.views import generate_views
 
 
@@ -18,10 +16,7 @@ class Copy(torch.nn.Module):
     margin = 32
 
 
-def training(weight: float, generator: torch.nn.Module) -> Any:
-    config = SimpleNamespace(seed=0, batch=4, equivariance_weight=weight)
-    fabric = SimpleNamespace(world_size=1, global_rank=0)
-    return SimpleNamespace(config=config, fabric=fabric, generator=generator, step=3)
+STEP = Step(number=3, done=0.0, seed=0, batch=4)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -31,7 +26,7 @@ def test_only_light_and_noise_are_left_when_the_movement_is_taken_back(seed: int
     photo = 0.3 + 0.4 * torch.rand(4, 3, 160, 176)
     copy = Copy()
     copy.forward = lambda x: x  # type: ignore[method-assign, assignment]
-    output, moved, shift, light = generate_views(training(10.0, copy), photo, None)
+    output, moved, shift, light = generate_views(copy, photo, None, STEP, second=True)
     assert moved is not None and all(1 <= abs(way) <= 48 for way in shift)
     torch.testing.assert_close(output, photo[:, :, 32:-32, 32:-32])
     assert equivariance_loss(moved - light, output, shift) == pytest.approx(0.015**2, rel=0.15)
@@ -43,7 +38,7 @@ def test_half_of_the_batch_is_seen_with_a_border() -> None:
     copy = Copy()
     copy.forward = lambda x: seen.append(x) or x  # type: ignore[method-assign, assignment, func-returns-value]
     photo = torch.rand(64, 3, 96, 96)
-    output, moved, _, _ = generate_views(training(0.0, copy), photo, None)
+    output, moved, _, _ = generate_views(copy, photo, None, STEP, second=False)
     assert moved is None and output.shape == (64, 3, 32, 32)
     whole = [bool((x[:, :32] == x[:, 32:33]).all()) for x in seen[0]]
     assert 16 < sum(whole) < 48
@@ -55,7 +50,7 @@ def test_the_losses_see_no_border_and_the_second_view_does() -> None:
     copy = Copy()
     copy.forward = lambda x: seen.append(x) or x  # type: ignore[method-assign, assignment, func-returns-value]
     photo = torch.rand(64, 3, 96, 96)
-    _, moved, _, _ = generate_views(training(1.0, copy), photo, None)
+    _, moved, _, _ = generate_views(copy, photo, None, STEP, second=True)
     first, second = seen[0].chunk(2)
     assert moved is not None and torch.equal(first, photo)
     assert 16 < sum(bool((x[:, :32] == x[:, 32:33]).all()) for x in second) < 48

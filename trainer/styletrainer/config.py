@@ -14,6 +14,7 @@ import torch
 from styletrainer.checkpoint import write_atomically
 from styletrainer.errors import TrainError
 from styletrainer.generators import GENERATORS, build_generator
+from styletrainer.recipes import RECIPES, recipe_class
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,6 +46,7 @@ class TrainConfig:
     styles: tuple[str, ...] = ()  # names, when one network learns several styles
     new_style_only: bool = False  # only the parameters of the last of `styles` learn, the others are `start`'s
     recipe: str = "hybrid"
+    recipe_options: dict[str, Any] = field(default_factory=dict)  # settings of the recipe alone, its `Options`
     generator: str = "realtime"
     generator_options: dict[str, Any] = field(default_factory=dict)
     steps: int = 6000  # optimiser steps; with `minutes` an upper bound
@@ -83,7 +85,7 @@ class TrainConfig:
         if wrong := self._wrong_types():
             return wrong
         choices = {
-            "recipe": (self.recipe, ("hybrid",)),
+            "recipe": (self.recipe, tuple(RECIPES)),
             "generator": (self.generator, tuple(GENERATORS)),
             "adversarial": (self.adversarial, ("bce", "lsgan", "hinge")),
             "precision": (self.precision, ("auto", "bf16-mixed", "32-true")),
@@ -111,6 +113,11 @@ class TrainConfig:
         found += self._wrong_styles() + ([] if stored else self._half_named_pictures())
         if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
             found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
+        if self.recipe in RECIPES:
+            try:
+                self.options()
+            except (TypeError, ValueError) as error:
+                found.append(f"recipe_options: {self.recipe} does not take {self.recipe_options} ({error})")
         if self.generator in GENERATORS:
             try:
                 with torch.device("meta"):  # without memory: only to see that the options fit
@@ -118,6 +125,10 @@ class TrainConfig:
             except (TypeError, KeyError, ValueError, RuntimeError) as error:
                 found.append(f"generator_options: {self.generator} does not take {self.generator_options} ({error!r})")
         return found
+
+    def options(self) -> Any:
+        """The recipe's own settings, an instance of its ``Options``."""
+        return recipe_class(self.recipe).Options(**self.recipe_options)
 
     def _wrong_types(self) -> list[str]:
         """Fields whose value is not of the kind of their default."""
@@ -208,6 +219,7 @@ def config_from_dict(values: dict[str, Any], source: str, stored: bool = False) 
 
     ``stored``: the values are those of a run that was made. Then ``pictures`` stay as the run used them.
     """
+    values = with_recipe_settings(values)
     known = {f.name for f in dataclasses.fields(TrainConfig)}
     problems = [f"{key}: unknown setting" for key in sorted(set(values) - known)]
     kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
@@ -220,6 +232,19 @@ def config_from_dict(values: dict[str, Any], source: str, stored: bool = False) 
         listed = "\n  ".join(problems)
         raise TrainError(f"{source} has {len(problems)} problem(s):\n  {listed}")
     return config if stored else config.with_pictures_by_name()
+
+
+def with_recipe_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Over the recipe's ``DEFAULTS``; what only its ``Options`` know goes into ``recipe_options``."""
+    recipe = values.get("recipe", "hybrid")
+    if recipe not in RECIPES:
+        return values
+    found = recipe_class(recipe)
+    own = {entry.name for entry in dataclasses.fields(found.Options)}
+    options = values.get("recipe_options", {}) | {k: v for k, v in values.items() if k in own}
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    rest = {k: v for k, v in values.items() if k not in own}
+    return found.DEFAULTS | rest | ({"recipe_options": options} if options else {})
 
 
 def config_from_run(run: Path) -> TrainConfig:

@@ -88,6 +88,24 @@ def scaled(picture: Picture, short_side: float) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=kind), dtype=np.uint8)
 
 
+def without_context(picture: Tensor) -> Tensor:
+    """The inner part of a picture (N, C, H, W) whose outer CONTEXT pixels are for the generator's eyes only."""
+    return picture[:, :, CONTEXT:-CONTEXT, CONTEXT:-CONTEXT]
+
+
+def sample_photos(photos: Sequence[Path], count: int = 4, side: int = 256) -> list[Tensor]:
+    """The same few photos at every tick: centre squares (3, side, side), spread over the folder."""
+    samples: list[Tensor] = []
+    spread = photos[:: max(len(photos) // count, 1)]
+    for path in dict.fromkeys([*spread, *photos]):
+        picture = read_picture(path) if len(samples) < count else None
+        if picture is not None:
+            picture = scaled(picture, side)
+            y, x = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+            samples.append(tensor_from_rgb(picture[y : y + side, x : x + side]))
+    return samples
+
+
 def _random_crop(picture: Picture, side: int, random: np.random.Generator) -> Picture:
     y = random.integers(picture.shape[0] - side + 1)
     x = random.integers(picture.shape[1] - side + 1)

@@ -1,4 +1,4 @@
-"""The training loop: data, D step, G step, average, tick. Read ``train`` from top to bottom."""
+"""The training loop: batch, turns, average, tick. Read ``train`` from top to bottom."""
 
 from __future__ import annotations
 
@@ -16,21 +16,10 @@ from torch import Tensor, nn
 
 from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import TrainConfig
-from styletrainer.data import (
-    Crops,
-    crop_batches,
-    list_photos,
-    read_artwork,
-    read_picture,
-    scaled,
-    tensor_from_rgb,
-)
 from styletrainer.errors import TrainError
-from styletrainer.losses import equivariance_loss
-from styletrainer.pictures import photos_with_pictures
-from styletrainer.report import Report, write_samples
-from styletrainer.training import Training, bare, open_run, set_up
-from styletrainer.views import generate_views
+from styletrainer.recipe import Batch, Step, Turn
+from styletrainer.report import Report, write_sheet
+from styletrainer.training import Training, open_run, set_up
 
 
 def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
@@ -44,24 +33,10 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
         KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint.
     """
     run = Path(config.run)
-    folder = Path(config.photos)
-    photos, pictures = photos_with_pictures(list_photos(folder), folder, [Path(p) for p in config.pictures])
-    scans = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
-    one_each = config.styles and not config.new_style_only
-    artworks = [[artwork] for artwork in scans] if one_each else [scans]
-    training = set_up(config, [[tensor_from_rgb(a) for a in of_style] for of_style in artworks])
+    training = set_up(config)
     fabric = training.fabric
     open_run(training, run, resume)
-    samples = _sample_photos(photos)
-    sheet_artworks = [tensor_from_rgb(of_style[0]) for of_style in artworks]
-    batches = crop_batches(
-        Crops(photos, artworks, config.crop, config.batch * fabric.world_size, config.seed, pictures),
-        first_step=training.step,
-        batch=config.batch,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-        workers=config.workers,
-    )
+    batches = training.recipe.batches(training.step, fabric.global_rank, fabric.world_size)
     figures = _Figures(training.seconds)
     quiet = Console(quiet=True)
     with (
@@ -73,9 +48,9 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
         tick = min(config.tick, max(config.steps // 4, 1))
         while done < 1:
             began = time.monotonic()
-            photo, artwork, picture, skipped = next(batches)
-            batch = [fabric.to_device(x) for x in (photo, artwork, picture)]
-            terms = _step(training, done, *batch)
+            batch = next(batches)
+            skipped = int(batch.pop("skipped", torch.zeros(1)).sum())
+            terms = _step(training, done, fabric.to_device(batch))
             training.step += 1
             training.seconds += time.monotonic() - began
             done = training.done
@@ -88,57 +63,71 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
                 if fabric.is_global_zero:
                     save_checkpoint(run, training.state(), training.averaged)
                     report.tick(training.step, values)
-                    name = f"samples-{training.step:06d}.png"
-                    write_samples(run / name, training.averaged, samples, sheet_artworks)
+                    write_sheet(run / f"samples-{training.step:06d}.png", training.recipe.sheet(training.averaged))
                 fabric.barrier()
             if stop:
                 raise KeyboardInterrupt
     return run
 
 
-def _step(training: Training, done: float, photo: Tensor, artwork: Tensor, picture: Tensor) -> dict[str, Tensor]:
-    """One D step and one G step on a batch; returns the losses, detached. ``picture`` is empty without a teacher."""
-    config, fabric, recipe = training.config, training.fabric, training.recipe
+def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
+    """Every player's turn on a batch, and the average; returns the losses, detached."""
+    config, fabric = training.config, training.fabric
     # All randomness of a step comes from its number, so that a resumed run repeats it.
     torch.manual_seed(hash((config.seed, training.step)) % 2**63)
+    _set_rates(training, done)
+    batch = {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in batch.items()}
+    step = Step(training.step, done, config.seed, config.batch, fabric.global_rank, fabric.world_size)
+    turns = training.recipe.turns(batch, step)
+    found: dict[str, Tensor] = {}
+    while True:
+        with fabric.autocast():
+            turn = next(turns, None)
+        if turn is None:
+            break
+        found |= _learn(training, turn)
+    _average(training.averaged, training.recipe.generator, config.ema, training.step)
+    return found
+
+
+def _set_rates(training: Training, done: float) -> None:
+    """A warm-up of 100 steps, then a cosine to zero."""
     factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-    for optimizer, rate in (
-        (training.optimizer, config.learning_rate),
-        (training.critic_optimizer, config.critic_learning_rate),
-    ):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * factor * group.get("pace", 1.0)
-    photo = photo.contiguous(memory_format=torch.channels_last)
-    terms: dict[str, Tensor] = {}
+    for player in training.players.values():
+        for group in player.optimizer.param_groups:
+            group["lr"] = player.rate * factor * group.get("pace", 1.0)
 
-    turn, style = training.style()
-    output, moved_output, shift, light = generate_views(training, photo, style)
 
-    # Update the critic.
-    if config.adversarial_weight:
-        terms["critic"] = recipe.critic_loss(training.critic, artwork, output.detach())
-        training.critic_optimizer.zero_grad()
-        fabric.backward(terms["critic"])
-        training.critic_optimizer.step()
+def _learn(training: Training, turn: Turn) -> dict[str, Tensor]:
+    """One step of the player whose turn it is; returns its losses, detached."""
+    player, total = training.players[turn.player], turn.total()
+    found = {name: term.detach() for name, term in turn.terms.items()}
+    player.optimizer.zero_grad()
+    training.fabric.backward(total)
+    parameters = [p for group in player.optimizer.param_groups for p in group["params"]]
+    _share_gradients(training, parameters)
+    if turn.player == "generator":
+        found["total"] = total.detach()
+    if player.max_norm is not None:
+        # Not finite: the tick says so, and saves nothing.
+        found["gradient_norm"] = nn.utils.clip_grad_norm_(parameters, player.max_norm, error_if_nonfinite=False)
+    player.optimizer.step()
+    return found
 
-    # Update the generator. The bare critic: its gradients are not wanted and must not be exchanged.
-    critic = bare(training.critic).requires_grad_(False)
-    with fabric.autocast():
-        wanted = recipe.generator_terms(output, photo, critic, turn, picture if picture.numel() else None)
-    if moved_output is not None:
-        wanted["equivariance"] = equivariance_loss(moved_output - light, output, shift)
-    total = recipe.total(wanted)
-    training.optimizer.zero_grad()
-    fabric.backward(total)
-    norm = fabric.clip_gradients(training.generator, training.optimizer, max_norm=1.0, error_if_nonfinite=False)
-    if norm is not None:
-        terms["gradient_norm"] = norm  # not finite: the tick says so, and saves nothing
-    training.optimizer.step()
-    critic.requires_grad_(True)
 
-    # Update the average.
-    _average(training.averaged, bare(training.generator), config.ema, training.step)
-    return {"total": total.detach(), **{k: v.detach() for k, v in (terms | wanted).items()}}
+def _share_gradients(training: Training, parameters: list[Tensor]) -> None:
+    """Average the gradients over all processes.
+
+    At once after the backward pass, and not by DDP's hooks: a turn may use a module several times, in part, or
+    through several methods. The networks are small; there is nothing to hide the exchange behind.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if training.fabric.world_size == 1 or not gradients:
+        return
+    mean = training.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 @torch.no_grad()
@@ -151,19 +140,6 @@ def _average(averaged: nn.Module, generator: nn.Module, ema: float, step: int) -
             value.lerp_(theirs[name], 1 - decay)
         else:
             value.copy_(theirs[name])
-
-
-def _sample_photos(photos: list[Path], count: int = 4, side: int = 256) -> list[Tensor]:
-    """The same few photos at every tick: centre squares (3, side, side), spread over the folder."""
-    samples: list[Tensor] = []
-    spread = photos[:: max(len(photos) // count, 1)]
-    for path in dict.fromkeys([*spread, *photos]):
-        picture = read_picture(path) if len(samples) < count else None
-        if picture is not None:
-            picture = scaled(picture, side)
-            y, x = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-            samples.append(tensor_from_rgb(picture[y : y + side, x : x + side]))
-    return samples
 
 
 class _Figures:

@@ -64,3 +64,13 @@ def orthogonal(matrix: Tensor) -> Tensor:
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
     return x if wide else x.T
+
+
+def parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
+    """What learns; a style's own parameters five times as fast, since they have a turn less often and far to go."""
+    learning = {name: p for name, p in generator.named_parameters() if p.requires_grad}
+    groups = [
+        {"params": [p for name, p in learning.items() if not name.endswith("affine")], "pace": 1.0},
+        {"params": [p for name, p in learning.items() if name.endswith("affine")], "pace": 5.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from styletrainer.checkpoint import write_atomically
-from styletrainer.data import rgb_from_tensor
+from styletrainer.data import rgb_from_tensor, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import with_margin
 
@@ -93,19 +93,29 @@ def _step_of(line: str) -> float:
 
 
 @torch.no_grad()
-def write_samples(path: Path, generator: nn.Module, photos: Sequence[Tensor], artworks: Sequence[Tensor]) -> None:
-    """Sheet of photos and, below them, a row a style with its artwork at the left.
+def styled_rows(generator: nn.Module, photos: Sequence[Tensor], artworks: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Rows for a sheet: photos, and below them a row a style with its artwork at the left.
 
     Photos RGB (3, H, W), 0-1, of equal size; ``artworks`` one a style, of those that learn: the last ones.
     """
-    height, width = photos[0].shape[1:]
     batch = torch.stack(list(photos)).to(next(generator.parameters()).device)
-    rows = [np.hstack([np.full((height, width, 3), 255, np.uint8), *(rgb_from_tensor(photo) for photo in photos)])]
+    rows = [[torch.ones_like(photos[0]), *photos]]
     count = int(getattr(generator, "styles", 1))
     for number, artwork in enumerate(artworks, count - len(artworks)):
         styled = with_margin(generator, batch, torch.eye(count)[number].to(batch) if count > 1 else None)
-        thumb = cv2.resize(rgb_from_tensor(artwork), (width, height), interpolation=cv2.INTER_AREA)
-        rows.append(np.hstack([thumb, *(rgb_from_tensor(picture) for picture in styled)]))
-    ok, png = cv2.imencode(".png", np.vstack(rows)[:, :, ::-1])
+        rows.append([thumbnail(artwork, photos[0].shape[1:]), *styled])
+    return rows
+
+
+def thumbnail(picture: Tensor, size: Sequence[int]) -> Tensor:
+    """RGB (3, H, W), 0-1, squeezed to ``size`` (height, width)."""
+    small = cv2.resize(rgb_from_tensor(picture), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return tensor_from_rgb(np.asarray(small, np.uint8))
+
+
+def write_sheet(path: Path, rows: Sequence[Sequence[Tensor]]) -> None:
+    """Rows of pictures RGB (3, H, W), 0-1, all of one size, as one PNG."""
+    sheet = np.vstack([np.hstack([rgb_from_tensor(picture) for picture in row]) for row in rows])
+    ok, png = cv2.imencode(".png", sheet[:, :, ::-1])
     if ok:
         write_atomically(path, lambda temporary: temporary.write_bytes(png.tobytes()))

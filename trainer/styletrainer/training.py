@@ -1,7 +1,8 @@
-"""What a run consists of: modules, optimisers, device and precision; and the folder that it goes on in."""
+"""What a run consists of: a recipe, its players, device and precision; and the folder that it goes on in."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -10,69 +11,47 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
-from styletrainer.checkpoint import WEIGHTS, load_checkpoint, load_state, load_weights
+from styletrainer.checkpoint import load_checkpoint, load_state
 from styletrainer.config import TrainConfig, changed_settings, config_from_run
-from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
-from styletrainer.generators import build_generator
-from styletrainer.muon import Muon
-from styletrainer.perceptual import load_weight_sets
-from styletrainer.recipes.hybrid import Hybrid
-
-# Tensors of the generator with a row a style; the first of them learns, the others follow.
-PER_STYLE = ("affine", "mean", "variance")
+from styletrainer.recipe import Player, Recipe
+from styletrainer.recipes import recipe_class
 
 
 @dataclass
 class Training:
-    """Everything that a step touches. ``generator`` and ``critic`` are wrapped by Fabric."""
+    """Everything that a step touches."""
 
     config: TrainConfig
     fabric: Fabric
-    generator: nn.Module
+    recipe: Recipe
+    players: dict[str, Player]
     averaged: nn.Module
-    critic: nn.Module
-    optimizer: torch.optim.Optimizer
-    critic_optimizer: torch.optim.Optimizer
-    recipe: Hybrid
     step: int = 0
     seconds: float = 0.0
 
-    def style(self) -> tuple[int, Tensor | None]:
-        """The style that this step trains: which one of those that learn, and the generator's mixing weights."""
-        names = self.config.styles
-        if not names:
-            return 0, None
-        turn = 0 if self.config.new_style_only else self.step % len(names)
-        number = len(names) - 1 if self.config.new_style_only else turn
-        return turn, torch.eye(len(names), device=self.fabric.device)[number]
-
     def state(self) -> dict[str, Any]:
-        return {
-            "generator": bare(self.generator).state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "critic": bare(self.critic).state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
+        state = {"averaged": self.averaged.state_dict(), "step": self.step, "seconds": self.seconds}
+        for name, player in self.players.items():
+            state[name] = player.module.state_dict()
+            state[_optimizer_key(name)] = player.optimizer.state_dict()
+        return state
 
     def load(self, state: dict[str, Any]) -> None:
-        load_state(bare(self.generator), state["generator"], "the checkpoint")
         load_state(self.averaged, state["averaged"], "the checkpoint")
-        load_state(bare(self.critic), state["critic"], "the checkpoint's critic")
-        if _groups(state["optimizer"]) != _groups(self.optimizer.state_dict()):
-            run = self.config.run
-            raise TrainError(
-                f"got: {run}, whose checkpoint of step {state['step']} is of an earlier version's optimiser; expected: "
-                f"one of Muon, with the same groups of parameters. Nothing in {run} was changed.\n"
-                f"Do this: begin a new run with its weights: the same command with another -o, and --start {run}"
-            )
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        for name, player in self.players.items():
+            load_state(player.module, state[name], f"the checkpoint's {name}")
+            stored = state[_optimizer_key(name)]
+            if _groups(stored) != _groups(player.optimizer.state_dict()):
+                run = self.config.run
+                raise TrainError(
+                    f"got: {run}, whose checkpoint of step {state['step']} is of an earlier version's optimiser; "
+                    f"expected: one with the same groups of parameters. Nothing in {run} was changed.\n"
+                    f"Do this: begin a new run with its weights: the same command with another -o, and --start {run}"
+                )
+            player.optimizer.load_state_dict(stored)
         self.step, self.seconds = state["step"], state["seconds"]
 
     @property
@@ -84,8 +63,8 @@ class Training:
         return float(self.fabric.broadcast(max(by_steps, by_time)))
 
 
-def set_up(config: TrainConfig, artworks: list[list[Tensor]]) -> Training:
-    """Build the modules and optimisers, on their device and in their precision. ``artworks``: a list a style."""
+def set_up(config: TrainConfig) -> Training:
+    """Read the data, build the modules and optimisers, on their device and in their precision."""
     # Stored with the run: a resumed run computes in the precision that it began with.
     config = dataclasses.replace(config, precision=chosen_precision(config))
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -100,40 +79,20 @@ def set_up(config: TrainConfig, artworks: list[list[Tensor]]) -> Training:
     if world > 1:
         fabric.launch()
     torch.manual_seed(config.seed)
-    generator = build_generator(config.generator, config.all_generator_options())
-    if config.start:
-        _begin_with(generator, config, Path(config.start))
-    if config.new_style_only:
-        _learn_last_style(generator)
-    critic = PatchGAN(config.critic_channels, config.critic_strided)
-    averaged = build_generator(config.generator, config.all_generator_options())
-    averaged.load_state_dict(generator.state_dict())
-    averaged = averaged.requires_grad_(False).eval().to(fabric.device)
-    recipe = Hybrid(
-        config,
-        [[a[None] for a in of_style] for of_style in artworks],
-        load_weight_sets([Path(p) for p in config.vgg]),
-    )
-    optimizer = Muon(_parameter_groups(generator), config.learning_rate)
-    critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
+    recipe = recipe_class(config.recipe)(config)
+    recipe.to(fabric.device)
+    averaged = copy.deepcopy(recipe.generator).requires_grad_(False).eval()
+    players: dict[str, Player] = recipe.players()
+    for player in players.values():
+        player.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
         # In place: names of weights stay, and the average is never compiled.
-        generator.compile()
-    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator, optimizer = fabric.setup(generator, optimizer)
-    critic, critic_optimizer = fabric.setup(critic, critic_optimizer)
-    return Training(config, fabric, generator, averaged, critic, optimizer, critic_optimizer, recipe.to(fabric.device))
+        recipe.generator.compile()
+    return Training(config, fabric, recipe, players, averaged)
 
 
-def _parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
-    """What learns; a style's own parameters five times as fast, since they have a turn less often and far to go."""
-    learning = {name: p for name, p in generator.named_parameters() if p.requires_grad}
-    groups = [
-        {"params": [p for name, p in learning.items() if not name.endswith("affine")], "pace": 1.0},
-        {"params": [p for name, p in learning.items() if name.endswith("affine")], "pace": 5.0},
-    ]
-    return [group for group in groups if group["params"]]
+def _optimizer_key(player: str) -> str:
+    return "optimizer" if player == "generator" else f"{player}_optimizer"
 
 
 def _groups(optimizer: dict[str, Any]) -> list[tuple[bool | None, int]]:
@@ -151,35 +110,6 @@ def chosen_precision(config: TrainConfig) -> str:
         asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
         native = config.accelerator in ("auto", "cpu") and bool(asked and asked())
     return "bf16-mixed" if native else "32-true"
-
-
-def _begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
-    """Load the weights of ``run``; of a run of several styles a run of one takes its own."""
-    before = config_from_run(run)
-    expected = config.styles[:-1] if config.new_style_only else config.styles
-    if config.styles and before.styles != expected:
-        raise TrainError(
-            f"got: start {run} with the styles {', '.join(before.styles) or '(one)'}; expected: {', '.join(expected)}, "
-            "in this order.\nDo this: name the artworks in the order of that run."
-        )
-    if config.styles or not before.styles:
-        load_weights(generator, run / WEIGHTS, grow=PER_STYLE if config.new_style_only else ())
-        return
-    name = Path(config.artworks[0]).stem
-    if name not in before.styles:
-        raise TrainError(
-            f"got: start {run} with the styles {', '.join(before.styles)}; expected: {name}, this run's artwork, "
-            "among them.\nDo this: start from a run that has it, or leave --start out."
-        )
-    many = build_generator(before.generator, before.all_generator_options())
-    load_weights(many, run / WEIGHTS)
-    load_state(generator, many.single(before.styles.index(name)).state_dict(), str(run))  # type: ignore[operator]
-
-
-def _learn_last_style(generator: nn.Module) -> None:
-    """Freeze all but what styles have of their own: the others never have their turn, and get no gradient."""
-    for name, parameter in generator.named_parameters():
-        parameter.requires_grad_(name.endswith("affine"))
 
 
 def open_run(training: Training, run: Path, resume: bool) -> None:
@@ -210,9 +140,3 @@ def _refuse_other_settings(config: TrainConfig, before: TrainConfig, run: Path) 
             f"{run} holds a run of other settings:\n  {listed}\n"
             "Do this: give the same settings to go on, or name another folder."
         )
-
-
-def bare(module: nn.Module) -> nn.Module:
-    """The module inside Fabric's (and DDP's) wrappers."""
-    inner: nn.Module = getattr(module, "module", module)
-    return inner

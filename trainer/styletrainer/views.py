@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from styletrainer.data import CONTEXT
-from styletrainer.recipes.hybrid import without_context
-from styletrainer.training import Training, bare
+from styletrainer.data import CONTEXT, without_context
+from styletrainer.recipe import Step
 
 # Pixels of movement. A few would do against the pixel grid; far ones also move the border away.
 _FARTHEST = 48
 
 
 def generate_views(
-    training: Training, photo: Tensor, style: Tensor | None
+    generator: nn.Module, photo: Tensor, style: Tensor | None, step: Step, second: bool
 ) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor]:
     """Output for the photo, and for what a camera would see of it one frame later: moved, lit anew, with noise.
 
-    Returns the two outputs, the movement (dy, dx) and the change of light, RGB (N, 1, H, W).
+    Returns the two outputs, the second None where it is not asked for, the movement (dy, dx) and the change of light,
+    RGB (N, 1, H, W).
     """
     # Either way, so that every border lies at times inside what is compared.
     dy, dx = (int(x) for x in torch.randint(1, _FARTHEST + 1, (2,)) * (1 - 2 * torch.randint(2, (2,))))
-    draws = [_item_draws(training, number, photo.shape) for number in range(photo.shape[0])]
+    draws = [_item_draws(step.item_random(number), photo.shape) for number in range(photo.shape[0])]
     whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
     # A generator without a margin sees a picture's border as any other place.
-    has_border = whole if bare(training.generator).margin else torch.zeros_like(whole)
+    has_border = whole if generator.margin else torch.zeros_like(whole)
 
     def run(x: Tensor) -> Tensor:
-        out = training.generator(x) if style is None else training.generator(x, style)
+        out = generator(x) if style is None else generator(x, style)
         return without_context(out.float())
 
-    if not training.config.equivariance_weight:
+    if not second:
         return run(_with_borders(photo, has_border)), None, (dy, dx), without_context(light)
     # The losses see no border: a network that is rewarded at one takes it for a place in the artwork, and paints sky
     # along the top of every picture. What it does there is learned from what it does elsewhere.
     moved = (_moved(photo, dy, dx) + light + noise).clamp(0, 1)
-    # One pass over both: DDP allows one forward a step.
+    # One pass over both: batch normalisation shall see them as one batch.
     output, moved_output = run(torch.cat([photo, _with_borders(moved, has_border)])).chunk(2)
     return output, moved_output, (dy, dx), without_context(light)
 
@@ -49,14 +49,8 @@ def _moved(photo: Tensor, dy: int, dx: int) -> Tensor:
     return padded[:, :, max(-dy, 0) :, max(-dx, 0) :][:, :, :height, :width]
 
 
-def _item_draws(training: Training, number: int, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether item ``number`` of the batch is seen as a whole picture, its change of light, its sensor noise.
-
-    From the seed and the item's place in the global batch alone: the same however many processes share it.
-    """
-    config, fabric = training.config, training.fabric
-    item = (training.step * fabric.world_size + fabric.global_rank) * config.batch + number
-    random = torch.Generator().manual_seed(hash((config.seed, item)) % 2**63)
+def _item_draws(random: torch.Generator, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether an item of the batch is seen as a whole picture, its change of light, its sensor noise."""
     whole = torch.rand(1, 1, 1, generator=random) < 0.5
     corners = 0.1 * (torch.rand(1, 1, 2, 2, generator=random) - 0.5)
     light = F.interpolate(corners, size=shape[2:], mode="bilinear", align_corners=True)[0]

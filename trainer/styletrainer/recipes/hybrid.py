@@ -8,7 +8,10 @@ a penalty on style that does not move with the photo, and, when given, a teacher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,40 +19,115 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import CONTEXT
-from styletrainer.perceptual import Perceptual, Weights
+from styletrainer.data import (
+    Crops,
+    crop_batches,
+    list_photos,
+    read_artwork,
+    sample_photos,
+    tensor_from_rgb,
+    without_context,
+)
+from styletrainer.discriminators import PatchGAN
+from styletrainer.generators import build_generator
+from styletrainer.muon import Muon, parameter_groups
+from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.pictures import photos_with_pictures
+from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
+from styletrainer.report import styled_rows
+from styletrainer.start import begin_with, learn_last_style
+from styletrainer.views import generate_views
 
-Terms = dict[str, Tensor]
 TEACHER_LAYERS = ("relu2_2", "relu3_1")
 
 
 class Hybrid(nn.Module):
-    """The losses of one run. Pictures are RGB float (N, 3, H, W), 0-1.
+    """The hybrid GAN stylizer. Pictures are RGB float (N, 3, H, W), 0-1."""
 
-    Args:
-        config: weights and layers.
-        artworks: RGB float (1, 3, H, W) each, a list a style; a style's Gram matrices are averaged.
-        weight_sets: of the perceptual networks.
-    """
+    DEFAULTS: ClassVar[dict[str, Any]] = {}
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        artworks: Sequence[Sequence[Tensor]],
-        weight_sets: Sequence[Weights],
-    ) -> None:
+    @dataclass(frozen=True)
+    class Options:
+        """Settings of this recipe alone: none, TrainConfig has them all."""
+
+    def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
+        folder = Path(config.photos)
+        self.photos, self.pictures = photos_with_pictures(
+            list_photos(folder), folder, [Path(p) for p in config.pictures]
+        )
+        scans = [read_artwork(Path(p), config.artwork_size, config.crop) for p in config.artworks]
+        one_each = config.styles and not config.new_style_only
+        self.artworks = [[artwork] for artwork in scans] if one_each else [scans]
+        self.samples = sample_photos(self.photos)
+
+        self.generator = build_generator(config.generator, config.all_generator_options())
+        if config.start:
+            begin_with(self.generator, config, Path(config.start))
+        if config.new_style_only:
+            learn_last_style(self.generator)
+        self.critic = PatchGAN(config.critic_channels, config.critic_strided)
         layers = [*config.content_layers, *config.style_layers]
         layers += TEACHER_LAYERS if config.pictures else ()
-        self.perceptual = Perceptual(layers, weight_sets)
+        self.perceptual = Perceptual(layers, load_weight_sets([Path(p) for p in config.vgg]))
         self.perceptual.to(memory_format=torch.channels_last)
-        with torch.no_grad():
-            for style, of_style in enumerate(artworks):
-                per_artwork = [self._grams(artwork) for artwork in of_style]
-                for key in per_artwork[0]:
-                    self.register_buffer(f"style{style}_{key}", torch.stack([g[key] for g in per_artwork]).mean(0))
-        self.requires_grad_(False)
+        self._remember_styles()
+
+    @torch.no_grad()
+    def _remember_styles(self) -> None:
+        """A style's Gram matrices, averaged over its artworks, as buffers."""
+        for style, of_style in enumerate(self.artworks):
+            per_artwork = [self._grams(tensor_from_rgb(artwork)[None]) for artwork in of_style]
+            for key in per_artwork[0]:
+                self.register_buffer(f"style{style}_{key}", torch.stack([g[key] for g in per_artwork]).mean(0))
+
+    def players(self) -> dict[str, Player]:
+        config = self.config
+        generator = Muon(parameter_groups(self.generator), config.learning_rate)
+        critic = torch.optim.Adam(self.critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
+        return {
+            "generator": Player(self.generator, generator, config.learning_rate, max_norm=1.0),
+            "critic": Player(self.critic, critic, config.critic_learning_rate),
+        }
+
+    def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
+        config = self.config
+        crops = Crops(self.photos, self.artworks, config.crop, config.batch * world, config.seed, self.pictures)
+        found = crop_batches(
+            crops, first_step=first_step, batch=config.batch, rank=rank, world=world, workers=config.workers
+        )
+        for photo, artwork, picture, skipped in found:
+            yield {"photo": photo, "artwork": artwork, "picture": picture, "skipped": torch.tensor(skipped)}
+
+    def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:
+        """``photo`` and the teacher's ``picture`` of it, which may be empty, have CONTEXT more on every side."""
+        config, photo = self.config, batch["photo"]
+        picture = batch["picture"] if batch["picture"].numel() else None
+        number, style = self._style_of(step.number, photo)
+        output, moved, shift, light = generate_views(
+            self.generator, photo, style, step, second=bool(config.equivariance_weight)
+        )
+        if config.adversarial_weight:
+            real, fake = self.critic(batch["artwork"]), self.critic(output.detach())
+            yield Turn("critic", {"critic": losses.critic_loss(real, fake, config.adversarial)})  # type: ignore[arg-type]
+
+        terms = self._generator_terms(output, photo, number, picture)
+        if moved is not None:
+            terms["equivariance"] = losses.equivariance_loss(moved - light, output, shift)
+        yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms})
+
+    def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
+        return styled_rows(averaged, self.samples, [tensor_from_rgb(of_style[0]) for of_style in self.artworks])
+
+    def _style_of(self, step: int, photo: Tensor) -> tuple[int, Tensor | None]:
+        """The style that this step trains: which one of those that learn, and the generator's mixing weights."""
+        names = self.config.styles
+        if not names:
+            return 0, None
+        turn = 0 if self.config.new_style_only else step % len(names)
+        number = len(names) - 1 if self.config.new_style_only else turn
+        return turn, torch.eye(len(names), device=photo.device)[number]
 
     def _grams(self, artwork: Tensor) -> Terms:
         found = {}
@@ -59,17 +137,8 @@ class Hybrid(nn.Module):
             artwork = F.avg_pool2d(artwork, 2)
         return found
 
-    def critic_loss(self, critic: nn.Module, real: Tensor, output: Tensor) -> Tensor:
-        """What the critic minimises on artwork crops and the generator's detached output."""
-        return losses.critic_loss(critic(real), critic(output), self.config.adversarial)  # type: ignore[arg-type]
-
-    def generator_terms(
-        self, output: Tensor, photo: Tensor, critic: nn.Module, style: int, picture: Tensor | None
-    ) -> Terms:
-        """Unweighted losses of the generator's ``output`` in style number ``style`` for ``photo``.
-
-        ``photo`` has CONTEXT more on every side, and so has the teacher's ``picture`` of it.
-        """
+    def _generator_terms(self, output: Tensor, photo: Tensor, style: int, picture: Tensor | None) -> Terms:
+        """Unweighted losses of the generator's ``output`` in style number ``style`` for ``photo``."""
         config = self.config
         inner = without_context(photo)
         features = self.perceptual(output, self._layers())
@@ -83,7 +152,8 @@ class Hybrid(nn.Module):
         if config.style_weight:
             terms["style"] = self._style(output, features, style)
         if config.adversarial_weight:
-            terms["adversarial"] = losses.fooling_loss(critic(output), config.adversarial)  # type: ignore[arg-type]
+            with frozen(self.critic):
+                terms["adversarial"] = losses.fooling_loss(self.critic(output), config.adversarial)  # type: ignore[arg-type]
         if config.grid_weight:
             terms["grid"] = losses.grid_loss(output)
         if picture is not None:
@@ -115,13 +185,3 @@ class Hybrid(nn.Module):
         for layer in TEACHER_LAYERS:
             distance = distance + losses.content_loss(features[layer], wanted[layer])
         return distance
-
-    def total(self, terms: Terms) -> Tensor:
-        """Weighted sum; a term's weight is the setting ``<term>_weight``."""
-        weighted = [getattr(self.config, f"{name}_weight") * term for name, term in terms.items()]
-        return torch.stack(weighted).sum()
-
-
-def without_context(picture: Tensor) -> Tensor:
-    """The inner part of a picture (N, C, H, W) whose outer CONTEXT pixels are for the generator's eyes only."""
-    return picture[:, :, CONTEXT:-CONTEXT, CONTEXT:-CONTEXT]

@@ -1,0 +1,44 @@
+"""How a run begins with the weights of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from styletrainer.checkpoint import WEIGHTS, load_state, load_weights
+from styletrainer.config import TrainConfig, config_from_run
+from styletrainer.errors import TrainError
+from styletrainer.generators import build_generator
+
+# Tensors of the generator with a row a style; the first of them learns, the others follow.
+PER_STYLE = ("affine", "mean", "variance")
+
+
+def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
+    """Load the weights of ``run``; of a run of several styles a run of one takes its own."""
+    before = config_from_run(run)
+    expected = config.styles[:-1] if config.new_style_only else config.styles
+    if config.styles and before.styles != expected:
+        raise TrainError(
+            f"got: start {run} with the styles {', '.join(before.styles) or '(one)'}; expected: {', '.join(expected)}, "
+            "in this order.\nDo this: name the artworks in the order of that run."
+        )
+    if config.styles or not before.styles:
+        load_weights(generator, run / WEIGHTS, grow=PER_STYLE if config.new_style_only else ())
+        return
+    name = Path(config.artworks[0]).stem
+    if name not in before.styles:
+        raise TrainError(
+            f"got: start {run} with the styles {', '.join(before.styles)}; expected: {name}, this run's artwork, "
+            "among them.\nDo this: start from a run that has it, or leave --start out."
+        )
+    many = build_generator(before.generator, before.all_generator_options())
+    load_weights(many, run / WEIGHTS)
+    load_state(generator, many.single(before.styles.index(name)).state_dict(), str(run))  # type: ignore[operator]
+
+
+def learn_last_style(generator: nn.Module) -> None:
+    """Freeze all but what styles have of their own: the others never have their turn, and get no gradient."""
+    for name, parameter in generator.named_parameters():
+        parameter.requires_grad_(name.endswith("affine"))
