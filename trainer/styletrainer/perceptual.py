@@ -135,6 +135,12 @@ class Perceptual(nn.Module):
         return found
 
 
+def available_layers(weight_sets: Sequence[Weights]) -> set[str]:
+    """Layers that some of the weights have."""
+    there = {f"relu{n}" for n in NAMES for w in weight_sets if f"features.{_feature_index(n)}.weight" in w}
+    return there.union(*(SlimVGG19.layers for w in weight_sets if "proj1_1.weight" in w))
+
+
 def load_weight_sets(paths: Sequence[Path] = ()) -> list[Weights]:
     """Weights of every file in ``paths``, else of STYLESDK_VGG, else PyTorch's own file.
 

@@ -1,0 +1,205 @@
+"""Style transfer by optimising the pixels of one picture (Gatys et al. 2016), coarse to fine.
+
+VGG-19, content conv4_2, style conv1_1 … conv5_1, total variation. The pixels are free, and what leaves 0-1 costs its
+square: clamping them stops L-BFGS, whose line search needs a slope, and a sigmoid greys out what is white or black.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from styletrainer import color
+from styletrainer.data import Picture, scaled, tensor_from_rgb
+from styletrainer.errors import TrainError
+from styletrainer.perceptual import Perceptual, Weights, available_layers
+from styletrainer.pixel_search import Optimizer, PixelSearch
+from styletrainer.recipe import Terms
+from styletrainer.style_targets import Artwork, Layers, Objective, objective
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+# The paper's first; what stands in for it where the weights stop before.
+CONTENT_LAYERS = ("relu4_2", "relu4_1", "relu3_3", "relu2_2", "relu1_2", "relu1_1")
+RANGE_WEIGHT = 100.0
+_COARSEST = 128  # pixels of the long side: below it nothing of an artwork's composition is left
+_SHORTEST = 32  # pixels of the short side: two of relu5_1's
+_OUTER = 10  # iterations between two entries of the loss curve
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the look. Weights multiply losses in units of their targets."""
+
+    size: int = 384  # pixels, long side of the result
+    steps: int = 100  # iterations of the optimiser at every scale
+    optimizer: Optimizer = "lbfgs"
+    start: Literal["photo", "noise"] = "photo"
+    color: Literal["artwork", "luma", "match"] = "artwork"  # the photo's: of its chroma, or of the artwork beforehand
+    content_weight: float = 1.0
+    style_weight: float = 5.0
+    tv_weight: float = 1.0
+    seed: int = 0  # of the noise
+    bf16: bool = False  # gradients; the losses told, and the choice of the best, are always of fp32
+    content_layers: Layers = field(default_factory=dict)  # {}: the first of CONTENT_LAYERS that the weights have
+    style_layers: Layers = field(default_factory=dict)  # {}: those of STYLE_LAYERS that the weights have
+
+
+@dataclass(frozen=True)
+class Source:
+    """An artwork RGB uint8 (H, W, 3), how much of it, and masks uint8 (H, W): of the photo, and of the artwork."""
+
+    picture: Picture
+    weight: float = 1.0
+    place: Picture | None = None
+    part: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Painting:
+    """How far it is: the best picture until now, RGB float (3, H, W), 0-1, in the size of its scale."""
+
+    step: int  # of steps
+    steps: int
+    scale: int  # 0 is the coarsest; losses of one scale never rise, those of two do not compare
+    loss: float  # total, weighted, in fp32
+    terms: Mapping[str, float]  # unweighted
+    picture: Tensor
+
+
+def paint(
+    weight_sets: Sequence[Weights], photo: Picture, sources: Sequence[Source], settings: Settings, device: torch.device
+) -> Iterator[Painting]:
+    """Paint ``photo``, RGB uint8 (H, W, 3), in the styles of ``sources``; the last Painting is the result.
+
+    Raises:
+        TrainError: a size too small for the perceptual network, a mask without a region, layers that are not there.
+    """
+    content_layers, style_layers = chosen_layers(weight_sets, settings)
+    perceptual = Perceptual([*content_layers, *style_layers], weight_sets).to(device, memory_format=torch.channels_last)
+    sizes = scales(photo, settings.size)
+    picture: Tensor | None = None
+    for scale, size in enumerate(sizes):
+        base, artworks = _inputs(photo, sources, size, settings.color, device)
+        picture = _start(base, settings) if picture is None else F.interpolate(picture, base.shape[2:], mode="bicubic")
+        seen = _grey(base) if settings.color == "luma" else base
+        goal = objective(perceptual, seen, artworks, content_layers, style_layers)
+        for done, picture, terms in _search(goal, picture, settings):
+            total = float(_total(terms, settings))
+            shown = color.with_luma(base[0], picture[0]) if settings.color == "luma" else picture[0]
+            yield Painting(
+                scale * settings.steps + done,
+                len(sizes) * settings.steps,
+                scale,
+                total,
+                {name: float(value) for name, value in terms.items()},
+                shown.clamp(0, 1),
+            )
+
+
+def scales(photo: Picture, size: int) -> list[int]:
+    """Long sides, coarse to fine: halves of ``size``, as long as the short side has room for the network."""
+    height, width = photo.shape[:2]
+    narrow = min(height, width) / max(height, width)
+    if round(size * narrow) < _SHORTEST:
+        raise TrainError(
+            f"got: size {size} for a photo of {width}x{height}; expected: at least {_SHORTEST} pixels on the short "
+            f"side, all that the perceptual network can see.\nDo this: --size {math.ceil(_SHORTEST / narrow)} or more."
+        )
+    found = [size]
+    while found[0] // 2 >= max(_COARSEST, _SHORTEST / narrow):
+        found.insert(0, found[0] // 2)
+    return found
+
+
+def chosen_layers(weight_sets: Sequence[Weights], settings: Settings) -> tuple[Layers, Layers]:
+    """Content and style layers with their weights: those asked for, else the paper's as far as the weights go."""
+    there = available_layers(weight_sets)
+    content = settings.content_layers or {next(x for x in CONTENT_LAYERS if x in there): 1.0}
+    style = settings.style_layers or {layer: 1.0 for layer in STYLE_LAYERS if layer in there}
+    return content, style
+
+
+def _inputs(
+    photo: Picture, sources: Sequence[Source], size: int, colors: str, device: torch.device
+) -> tuple[Tensor, list[Artwork]]:
+    """The photo (1, 3, H, W) and the artworks at one scale, long sides of ``size``, coloured as asked."""
+    base = tensor_from_rgb(_fitted(photo, size))
+    artworks = []
+    for source in sources:
+        picture = tensor_from_rgb(_fitted(source.picture, size))
+        if colors == "luma":
+            picture = color.matched_luma(picture, base).expand(3, -1, -1)
+        elif colors == "match":
+            picture = color.matched_color(picture, base).clamp(0, 1)
+        place, part = (_mask(mask, size, device) for mask in (source.place, source.part))
+        artworks.append(Artwork(picture.to(device), source.weight, place, part))
+    return base.to(device)[None], artworks
+
+
+def _fitted(picture: Picture, long_side: int) -> Picture:
+    return scaled(picture, long_side * min(picture.shape[:2]) / max(picture.shape[:2]))
+
+
+def _mask(mask: Picture | None, size: int, device: torch.device) -> Tensor | None:
+    if mask is None:
+        return None
+    small = torch.from_numpy(_fitted(mask, size)).float()[None] / 255
+    if not small.any():
+        raise TrainError("got: a mask that is black all over; expected: white where the artwork counts.")
+    return small.to(device)
+
+
+def _grey(photo: Tensor) -> Tensor:
+    return color.luma(photo[0]).expand(1, 3, -1, -1)
+
+
+def _start(photo: Tensor, settings: Settings) -> Tensor:
+    """The photo or noise, (1, 3, H, W), or (1, 1, H, W) where brightness alone is painted."""
+    start = color.luma(photo[0])[None] if settings.color == "luma" else photo
+    if settings.start == "photo":
+        return start
+    random = torch.Generator().manual_seed(settings.seed)  # of the CPU: the same on every device
+    return torch.rand(start.shape, generator=random).to(photo)
+
+
+def _total(terms: Mapping[str, Tensor], settings: Settings) -> Tensor:
+    weighted = [getattr(settings, f"{name}_weight") * terms[name] for name in ("content", "style", "tv")]
+    return torch.stack(weighted).sum() + RANGE_WEIGHT * terms["range"]
+
+
+def _search(goal: Objective, start: Tensor, settings: Settings) -> Iterator[tuple[int, Tensor, Terms]]:
+    """Steps done, the best picture and its losses, every few iterations; with L-BFGS only where it got better.
+
+    Where bf16, or a line search that failed, leads nowhere, L-BFGS begins anew from the best, with fp32 and an empty
+    memory; where that leads nowhere either, this scale is done.
+    """
+
+    def terms_of(picture: Tensor) -> Terms:
+        return goal.terms(picture.expand(-1, 3, -1, -1))
+
+    def search_from(picture: Tensor, bf16: bool) -> PixelSearch:
+        return PixelSearch(
+            picture, lambda x: _total(terms_of(x), settings), optimizer=settings.optimizer, bf16=bf16
+        )
+
+    search, best, lowest, failures = search_from(start, settings.bf16), start, float("inf"), 0
+    with torch.no_grad():
+        for done in range(0, settings.steps, _OUTER):
+            now = min(_OUTER, settings.steps - done)
+            search.run(now)
+            terms = terms_of(search.best)
+            found = float(_total(terms, settings))
+            if found < lowest:
+                best, lowest, failures = search.best, found, 0
+                yield done + now, best, terms
+            elif settings.optimizer == "lbfgs":
+                failures += 1
+                if failures == 2:
+                    return
+                search = search_from(best, bf16=False)
