@@ -24,12 +24,12 @@ from styletrainer.recipe import Terms
 from styletrainer.style_targets import Artwork, Layers, Objective, objective
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-# The paper's first; what stands in for it where the weights stop before.
-CONTENT_LAYERS = ("relu4_2", "relu4_1", "relu3_3", "relu2_2", "relu1_2", "relu1_1")
+# The paper's first; what stands in for it where the weights stop before. relu3_3 before relu4_1, which is then the slim
+# network's estimate: faces stay faces by the one and not by the other.
+CONTENT_LAYERS = ("relu4_2", "relu3_3", "relu4_1", "relu2_2", "relu1_2", "relu1_1")
 RANGE_WEIGHT = 100.0
 _COARSEST = 128  # pixels of the long side: below it nothing of an artwork's composition is left
 _SHORTEST = 32  # pixels of the short side: two of relu5_1's
-_OUTER = 10  # iterations between two entries of the loss curve
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,29 @@ class Settings:
     color: Literal["artwork", "luma", "match"] = "artwork"  # the photo's: of its chroma, or of the artwork beforehand
     content_weight: float = 1.0
     style_weight: float = 5.0
-    tv_weight: float = 1.0
+    tv_weight: float = 5.0
     seed: int = 0  # of the noise
+    tick: int = 10  # iterations between two Paintings
     bf16: bool = False  # gradients; the losses told, and the choice of the best, are always of fp32
     content_layers: Layers = field(default_factory=dict)  # {}: the first of CONTENT_LAYERS that the weights have
     style_layers: Layers = field(default_factory=dict)  # {}: those of STYLE_LAYERS that the weights have
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong with these settings, one line each."""
+        found = [
+            f"{name}: got {getattr(self, name)}, expected at least {least}"
+            for name, least in {"size": 64, "steps": 1, "tick": 1}.items()
+            if getattr(self, name) < least
+        ]
+        weights = {name: getattr(self, name) for name in ("content_weight", "style_weight", "tv_weight")}
+        found += [
+            f"{name}: got {weight}, expected a number from 0 on"
+            for name, weight in weights.items()
+            if not (math.isfinite(weight) and weight >= 0)
+        ]
+        if not (self.content_weight or self.style_weight):
+            found.append("style_weight: got 0, and content_weight 0, expected one of them above 0")
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,14 +80,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Painting:
-    """How far it is: the best picture until now, RGB float (3, H, W), 0-1, in the size of its scale."""
+    """How far it is, and the best picture of its scale until now, in the size of the result."""
 
     step: int  # of steps
     steps: int
     scale: int  # 0 is the coarsest; losses of one scale never rise, those of two do not compare
     loss: float  # total, weighted, in fp32
     terms: Mapping[str, float]  # unweighted
-    picture: Tensor
+    picture: Tensor  # RGB float (3, H, W), 0-1
 
 
 def paint(
@@ -78,27 +96,32 @@ def paint(
     """Paint ``photo``, RGB uint8 (H, W, 3), in the styles of ``sources``; the last Painting is the result.
 
     Raises:
-        TrainError: a size too small for the perceptual network, a mask without a region, layers that are not there.
+        TrainError: bad settings, a photo too narrow for the perceptual network, a mask without a region, layers that
+            the weights do not have, a loss that is not finite.
     """
+    if problems := settings.problems():
+        listed = "\n  ".join(problems)
+        raise TrainError(f"the settings have {len(problems)} problem(s):\n  {listed}")
     content_layers, style_layers = chosen_layers(weight_sets, settings)
-    perceptual = Perceptual([*content_layers, *style_layers], weight_sets).to(device, memory_format=torch.channels_last)
+    perceptual = Perceptual([*content_layers, *style_layers], weight_sets).to(device)
+    perceptual.to(memory_format=torch.channels_last)
     sizes = scales(photo, settings.size)
-    picture: Tensor | None = None
+    whole = _tensor(photo, settings.size, device)
+    best: Tensor | None = None
     for scale, size in enumerate(sizes):
-        base, artworks = _inputs(photo, sources, size, settings.color, device)
-        picture = _start(base, settings) if picture is None else F.interpolate(picture, base.shape[2:], mode="bicubic")
-        seen = _grey(base) if settings.color == "luma" else base
+        base = _tensor(photo, size, device)
+        artworks = [_artwork(source, base, size, settings.color) for source in sources]
+        seen = color.luma(base).expand_as(base) if settings.color == "luma" else base
         goal = objective(perceptual, seen, artworks, content_layers, style_layers)
-        for done, picture, terms in _search(goal, picture, settings):
-            total = float(_total(terms, settings))
-            shown = color.with_luma(base[0], picture[0]) if settings.color == "luma" else picture[0]
+        start = _start(base, settings) if best is None else _resized(best, base)
+        for done, best, terms in _search(goal, start, settings):
             yield Painting(
-                scale * settings.steps + done,
-                len(sizes) * settings.steps,
-                scale,
-                total,
-                {name: float(value) for name, value in terms.items()},
-                shown.clamp(0, 1),
+                step=scale * settings.steps + done,
+                steps=len(sizes) * settings.steps,
+                scale=scale,
+                loss=float(_total(terms, settings)),
+                terms={name: float(value) for name, value in terms.items()},
+                picture=_finished(best, whole, settings.color),
             )
 
 
@@ -125,47 +148,52 @@ def chosen_layers(weight_sets: Sequence[Weights], settings: Settings) -> tuple[L
     return content, style
 
 
-def _inputs(
-    photo: Picture, sources: Sequence[Source], size: int, colors: str, device: torch.device
-) -> tuple[Tensor, list[Artwork]]:
-    """The photo (1, 3, H, W) and the artworks at one scale, long sides of ``size``, coloured as asked."""
-    base = tensor_from_rgb(_fitted(photo, size))
-    artworks = []
-    for source in sources:
-        picture = tensor_from_rgb(_fitted(source.picture, size))
-        if colors == "luma":
-            picture = color.matched_luma(picture, base).expand(3, -1, -1)
-        elif colors == "match":
-            picture = color.matched_color(picture, base).clamp(0, 1)
-        place, part = (_mask(mask, size, device) for mask in (source.place, source.part))
-        artworks.append(Artwork(picture.to(device), source.weight, place, part))
-    return base.to(device)[None], artworks
-
-
 def _fitted(picture: Picture, long_side: int) -> Picture:
     return scaled(picture, long_side * min(picture.shape[:2]) / max(picture.shape[:2]))
+
+
+def _tensor(picture: Picture, long_side: int, device: torch.device) -> Tensor:
+    return tensor_from_rgb(_fitted(picture, long_side)).to(device)[None]
+
+
+def _artwork(source: Source, photo: Tensor, size: int, colors: str) -> Artwork:
+    """The artwork with a long side of ``size``, as the photo's, and coloured as asked."""
+    picture = _tensor(source.picture, size, photo.device)
+    if colors == "luma":
+        picture = color.matched_luma(picture, photo).expand(-1, 3, -1, -1)
+    elif colors == "match":
+        picture = color.matched_color(picture, photo).clamp(0, 1)
+    place, part = (_mask(mask, size, photo.device) for mask in (source.place, source.part))
+    return Artwork(picture, source.weight, place, part)
 
 
 def _mask(mask: Picture | None, size: int, device: torch.device) -> Tensor | None:
     if mask is None:
         return None
-    small = torch.from_numpy(_fitted(mask, size)).float()[None] / 255
+    small = torch.from_numpy(_fitted(mask, size)).float()[None, None] / 255
     if not small.any():
         raise TrainError("got: a mask that is black all over; expected: white where the artwork counts.")
     return small.to(device)
 
 
-def _grey(photo: Tensor) -> Tensor:
-    return color.luma(photo[0]).expand(1, 3, -1, -1)
-
-
 def _start(photo: Tensor, settings: Settings) -> Tensor:
     """The photo or noise, (1, 3, H, W), or (1, 1, H, W) where brightness alone is painted."""
-    start = color.luma(photo[0])[None] if settings.color == "luma" else photo
+    start = color.luma(photo) if settings.color == "luma" else photo
     if settings.start == "photo":
         return start
     random = torch.Generator().manual_seed(settings.seed)  # of the CPU: the same on every device
     return torch.rand(start.shape, generator=random).to(photo)
+
+
+def _resized(picture: Tensor, like: Tensor) -> Tensor:
+    if picture.shape[2:] == like.shape[2:]:
+        return picture
+    return F.interpolate(picture, like.shape[2:], mode="bicubic", align_corners=False)
+
+
+def _finished(picture: Tensor, photo: Tensor, colors: str) -> Tensor:
+    picture = _resized(picture, photo)
+    return (color.with_luma(photo, picture) if colors == "luma" else picture)[0].clamp(0, 1)
 
 
 def _total(terms: Mapping[str, Tensor], settings: Settings) -> Tensor:
@@ -184,14 +212,12 @@ def _search(goal: Objective, start: Tensor, settings: Settings) -> Iterator[tupl
         return goal.terms(picture.expand(-1, 3, -1, -1))
 
     def search_from(picture: Tensor, bf16: bool) -> PixelSearch:
-        return PixelSearch(
-            picture, lambda x: _total(terms_of(x), settings), optimizer=settings.optimizer, bf16=bf16
-        )
+        return PixelSearch(picture, lambda x: _total(terms_of(x), settings), optimizer=settings.optimizer, bf16=bf16)
 
     search, best, lowest, failures = search_from(start, settings.bf16), start, float("inf"), 0
     with torch.no_grad():
-        for done in range(0, settings.steps, _OUTER):
-            now = min(_OUTER, settings.steps - done)
+        for done in range(0, settings.steps, settings.tick):
+            now = min(settings.tick, settings.steps - done)
             search.run(now)
             terms = terms_of(search.best)
             found = float(_total(terms, settings))
@@ -201,5 +227,10 @@ def _search(goal: Objective, start: Tensor, settings: Settings) -> Iterator[tupl
             elif settings.optimizer == "lbfgs":
                 failures += 1
                 if failures == 2:
-                    return
+                    break
                 search = search_from(best, bf16=False)
+    if lowest == float("inf"):
+        raise TrainError(
+            "got: a loss that is not finite; expected: a number.\n"
+            "Do this: check the file of --vgg, and lower the weights of the losses."
+        )

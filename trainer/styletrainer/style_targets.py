@@ -18,9 +18,9 @@ Layers = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Artwork:
-    """One style: its picture RGB float (3, H, W), 0-1, how much of it, and where it counts.
+    """One style: its picture RGB float (1, 3, H, W), 0-1, how much of it, and where it counts.
 
-    ``place`` is its region of the photo (1, H, W), 0-1, ``part`` the region of the artwork that it is taken from.
+    ``place`` is its region of the photo (1, 1, H, W), 0-1, ``part`` the region of the artwork that it is taken from.
     """
 
     picture: Tensor
@@ -90,18 +90,16 @@ def _regions(perceptual: Perceptual, artworks: Sequence[Artwork], layers: Layers
     """A region an artwork; without places one, whose Gram matrices are the weighted mean of the artworks'."""
     grams: list[Terms] = []
     for artwork in artworks:
-        found = perceptual(artwork.picture[None], layers)
-        part = None if artwork.part is None else artwork.part[None]
-        grams.append({layer: losses.gram(guided(found[layer], part)) for layer in layers})
+        found = perceptual(artwork.picture, layers)
+        grams.append({layer: losses.gram(guided(found[layer], artwork.part)) for layer in layers})
     total = sum(artwork.weight for artwork in artworks)
     parts = [artwork.weight / total for artwork in artworks]
     if all(artwork.place is None for artwork in artworks):
         mean = {x: torch.stack([w * g[x] for w, g in zip(parts, grams, strict=True)]).sum(0) for x in layers}
         return [Region(None, 1.0, mean)]
-    regions = []
-    for artwork, weight, of_artwork in zip(artworks, parts, grams, strict=True):
-        # By area: a pixel of a small region is drawn to its style as much as one of a large.
-        area = 1.0 if artwork.place is None else float(artwork.place.mean())
-        place = None if artwork.place is None else artwork.place[None]
-        regions.append(Region(place, weight * len(artworks) * area, of_artwork))
-    return regions
+    # By area: a pixel of a small region is drawn to its style as much as one of a large.
+    areas = [1.0 if artwork.place is None else float(artwork.place.mean()) for artwork in artworks]
+    return [
+        Region(artwork.place, len(artworks) * weight * area, of_artwork)
+        for artwork, weight, area, of_artwork in zip(artworks, parts, areas, grams, strict=True)
+    ]

@@ -15,6 +15,7 @@ from torch import nn
 
 from styletrainer.checkpoint import load_checkpoint, load_state
 from styletrainer.config import TrainConfig, changed_settings, config_from_run
+from styletrainer.devices import computes_bf16
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Player, Recipe
 from styletrainer.recipes import recipe_class
@@ -104,12 +105,7 @@ def chosen_precision(config: TrainConfig) -> str:
     """bf16 is ten times faster where the device has it, and slower than fp32 where it is emulated."""
     if config.precision != "auto":
         return config.precision
-    if config.accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        native = config.accelerator in ("auto", "cpu") and bool(asked and asked())
-    return "bf16-mixed" if native else "32-true"
+    return "bf16-mixed" if computes_bf16(config.accelerator) else "32-true"
 
 
 def open_run(training: Training, run: Path, resume: bool) -> None:

@@ -55,7 +55,7 @@ class FeedForward(nn.Module):
         "content_layers": {"relu3_3": 1.0},
         "style_layers": {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_1": 1.0},
         "style_weight": 5.0,
-        "tv_weight": 1.0,
+        "tv_weight": 3.0,
     }
 
     @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class FeedForward(nn.Module):
         for photo, _, _, skipped in found:
             yield {"photo": photo, "skipped": torch.tensor(skipped)}
 
-    def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:
+    def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:  # noqa: ARG002  # any recipe's signature
         """``photo`` has CONTEXT more on every side, which the generator sees and the losses do not."""
         config = self.config
         output = without_context(self.generator(batch["photo"]).float())
