@@ -27,11 +27,12 @@ from stylesdk.frames import Frame
 from styletrainer.data import tensor_from_rgb
 from styletrainer.losses import content_loss, gram, style_loss
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.pixel_search import PixelSearch
 
 CONTENT_LAYER = "relu3_3"
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1", "relu5_1")
 PHOTO_SIDE, ARTWORK_SIDE = 256, 320
-EVALUATIONS, HISTORY = 120, 20
+EVALUATIONS = 120
 
 
 @dataclass(frozen=True)
@@ -104,29 +105,9 @@ class Objective:
 
     def optimum(self, evaluations: int = EVALUATIONS, *, bf16: bool = True) -> Loss:
         """The best loss that L-BFGS finds from the photo."""
-        picture = self.start.clone().requires_grad_()
-        best = (float("inf"), self.start)
-
-        def closure() -> Tensor:
-            nonlocal best
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                value = torch.stack(self.parts(picture)).sum()
-            picture.grad = torch.autograd.grad(value, picture)[0].contiguous()
-            if value.item() < best[0]:
-                best = (value.item(), picture.detach().clone())
-            return value.detach()
-
-        search = torch.optim.LBFGS(
-            [picture],
-            max_iter=evaluations,
-            max_eval=evaluations,
-            history_size=HISTORY,
-            tolerance_grad=0,
-            tolerance_change=0,
-            line_search_fn="strong_wolfe",
-        )
-        search.step(closure)  # type: ignore[no-untyped-call]
-        return min(self.loss(self.start), self.loss(best[1]), key=lambda loss: loss.total)
+        search = PixelSearch(self.start, lambda picture: torch.stack(self.parts(picture)).sum(), bf16=bf16)
+        search.run(evaluations)
+        return min(self.loss(self.start), self.loss(search.best), key=lambda loss: loss.total)
 
 
 def tensor_from_bgr(frame: Frame) -> Tensor:
