@@ -203,11 +203,13 @@ def test_noise_depends_on_the_seed_alone() -> None:
 
 
 def test_luma_paints_no_colour() -> None:
-    photo = (PHOTO // 4 + 96).astype(np.uint8)  # far from black and white, where clamping changes colours
-    found = painted(photo, Source(ARTWORK), size=90, steps=12, color="luma")[-1].picture
+    photo = (PHOTO // 2 + 64).astype(np.uint8)  # far from black and white, where clamping changes colours
+    found = painted(photo, Source(ARTWORK), size=90, steps=60, color="luma", style_weight=100.0, tv_weight=0.0)[
+        -1
+    ].picture
     before = torch.from_numpy(photo.transpose(2, 0, 1)).double() / 255
     inside = ((found > 0) & (found < 1)).all(0).numpy()
-    assert inside.mean() > 0.8 and (found - before).abs().mean() > 0.02
+    assert inside.mean() > 0.8 and (found - before).abs().mean() > 0.01
     chroma = [np.tensordot(YIQ[1:], picture.numpy(), 1)[:, inside] for picture in (found.double(), before)]
     np.testing.assert_allclose(*chroma, atol=1e-4)
 
@@ -217,7 +219,7 @@ def test_match_takes_strokes_and_leaves_colours() -> None:
     blue, red = PHOTO.copy(), ARTWORK.copy()
     blue[..., 0] //= 4
     red[..., 2] //= 4
-    same = {"size": 90, "steps": 20, "content_weight": 0.05}
+    same = {"size": 90, "steps": 150, "content_weight": 0.01, "style_layers": {"relu1_1": 1.0}}
     taken, matched = (painted(blue, Source(red), color=kind, **same)[-1].picture for kind in ("artwork", "match"))
     redness = [float((picture[0] - picture[2]).mean()) for picture in (taken, matched)]
     assert redness[0] > 0.1 > -0.1 > redness[1]
@@ -230,7 +232,7 @@ def test_masks_put_each_artwork_in_its_place() -> None:
     left = np.zeros((60, 90), np.uint8)
     left[:, :45] = 255
     sources = Source(red, place=left), Source(blue, place=255 - left)
-    found = painted(PHOTO, *sources, size=90, steps=20, content_weight=0.05)[-1].picture
+    found = painted(PHOTO, *sources, size=90, steps=150, content_weight=0.01, style_layers={"relu1_1": 1.0})[-1].picture
     redness = found[0] - found[2]
     assert redness[:, :40].mean() > 0.15 and redness[:, 50:].mean() < -0.15
 

@@ -92,13 +92,13 @@ def test_stopped_and_resumed_ends_with_the_same_weights(
     alone = run(johnson, run=str(tmp_path / "alone"), steps=8, tick=2)
     whole = FeedForward.batches
 
-    def until_the_sixth(self: FeedForward, first_step: int, rank: int, world: int) -> Iterator[Batch]:
+    def until_the_fourth(self: FeedForward, first_step: int, rank: int, world: int) -> Iterator[Batch]:
         for number, batch in enumerate(whole(self, first_step, rank, world)):
-            if number == 5:
+            if number == 3:
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(FeedForward, "batches", until_the_sixth)
+    monkeypatch.setattr(FeedForward, "batches", until_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         run(johnson, run=str(tmp_path / "stopped"), steps=8, tick=2)
     monkeypatch.undo()

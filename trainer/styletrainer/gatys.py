@@ -42,7 +42,7 @@ class Settings:
     start: Literal["photo", "noise"] = "photo"
     color: Literal["artwork", "luma", "match"] = "artwork"  # the photo's: of its chroma, or of the artwork beforehand
     content_weight: float = 1.0
-    style_weight: float = 5.0
+    style_weight: float = 10.0
     tv_weight: float = 5.0
     seed: int = 0  # of the noise
     tick: int = 10  # iterations between two Paintings
