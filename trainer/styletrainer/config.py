@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from styletrainer.balance import LOOKS
 from styletrainer.checkpoint import write_atomically
 from styletrainer.errors import TrainError
 from styletrainer.generators import GENERATORS, build_generator
@@ -62,6 +63,7 @@ class TrainConfig:
     tv_weight: float = 0.3
     grid_weight: float = 1.0
     equivariance_weight: float = 10.0  # on the squared change of style when the photo moves
+    look: str | None = None  # subtle, balanced, bold: weights that set themselves (balance.py)
     teacher_weight: float = 1.0  # on the distance to the teacher's picture, with `pictures`
     content_layers: Layers = field(default_factory=lambda: {"relu2_2": 0.3, "relu3_3": 1.0})
     style_layers: Layers = field(default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0})
@@ -90,6 +92,7 @@ class TrainConfig:
             "adversarial": (self.adversarial, ("bce", "lsgan", "hinge")),
             "precision": (self.precision, ("auto", "bf16-mixed", "32-true")),
             "accelerator": (self.accelerator, ("auto", "cpu", "cuda", "mps")),
+            "look": (self.look or "balanced", tuple(LOOKS)),
         }
         found = [
             f"{name}: got {got!r}, expected one of {', '.join(wanted)}"

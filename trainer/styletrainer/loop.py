@@ -85,7 +85,9 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
             turn = next(turns, None)
         if turn is None:
             break
-        found |= _learn(training, turn)
+        found |= _learn(training, turn if training.balance is None else training.balance.weighed(turn))
+    if training.balance is not None:
+        training.balance.refuse_unused(config.recipe)
     _average(training.averaged, training.recipe.generator, config.ema, training.step)
     return found
 

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from styletrainer.balance import Balance
 from styletrainer.checkpoint import load_checkpoint, load_state
 from styletrainer.config import TrainConfig, changed_settings, config_from_run
 from styletrainer.errors import TrainError
@@ -29,6 +30,7 @@ class Training:
     recipe: Recipe
     players: dict[str, Player]
     averaged: nn.Module
+    balance: Balance | None = None
     step: int = 0
     seconds: float = 0.0
 
@@ -37,6 +39,8 @@ class Training:
         for name, player in self.players.items():
             state[name] = player.module.state_dict()
             state[_optimizer_key(name)] = player.optimizer.state_dict()
+        if self.balance is not None:
+            state["balance"] = self.balance.state()
         return state
 
     def load(self, state: dict[str, Any]) -> None:
@@ -52,6 +56,8 @@ class Training:
                     f"Do this: begin a new run with its weights: the same command with another -o, and --start {run}"
                 )
             player.optimizer.load_state_dict(stored)
+        if self.balance is not None:
+            self.balance.load(state["balance"])
         self.step, self.seconds = state["step"], state["seconds"]
 
     @property
@@ -88,7 +94,8 @@ def set_up(config: TrainConfig) -> Training:
     if config.compile:
         # In place: names of weights stay, and the average is never compiled.
         recipe.generator.compile()
-    return Training(config, fabric, recipe, players, averaged)
+    balance = Balance(config.look, fabric) if config.look else None
+    return Training(config, fabric, recipe, players, averaged, balance)
 
 
 def _optimizer_key(player: str) -> str:
