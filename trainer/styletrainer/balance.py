@@ -26,7 +26,7 @@ LOOKS = {
     "balanced": {"content": 0.25, "style": 0.70, "adversarial": 0.05},
     "bold": {"content": 0.10, "style": 0.85, "adversarial": 0.05},
 }
-_EVERY = 4  # turns of a style between two measurements: each costs a backward pass a loss through the perceptual network
+_EVERY = 4  # turns of a style between two measurements, each a backward pass a loss through the perceptual network
 _DECAY = 0.95  # of the running norms, a measurement
 _FARTHEST = 30.0  # a weight moves at most so many times away from the recipe's own
 

@@ -166,8 +166,7 @@ class Crops(Dataset[Item]):
                 pair = np.dstack([photo, picture])
                 return _random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped
         raise TrainError(
-            "got: 64 unreadable photos in a row; expected: photographs.\n"
-            "Do this: check the files below --photos."
+            "got: 64 unreadable photos in a row; expected: photographs.\nDo this: check the files below --photos."
         )
 
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from webdataset.shardlists import expand_urls
 from webdataset.tariterators import base_plus_ext
@@ -33,7 +33,7 @@ FREE_SETS = """Free sets of photographs (read each one's terms before you use it
                    500 photos, non-commercial research and education
   Pexels           https://www.pexels.com        single photos, the Pexels licence
 Some hundred photos are enough. Your own do as well: what the camera will see is best."""
-_ACCEPTED = "a folder of photographs, a .zip of them, or a WebDataset: .tar, 'photos-{000..009}.tar', a folder of .tar"
+PHOTO_SOURCES = "a folder of photographs, a .zip, or a WebDataset: .tar, 'photos-{000..009}.tar', a folder of .tar"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def list_photos(source: Path) -> list[Photo]:
         found += _index(shard, _tar_index)
     if not found:
         raise TrainError(
-            f"got: no picture below {source}; expected: {_ACCEPTED} ({', '.join(sorted(SUFFIXES))}).\n"
+            f"got: no picture below {source}; expected: {PHOTO_SOURCES} ({', '.join(sorted(SUFFIXES))}).\n"
             f"Do this: give --photos some hundred photos.\n{FREE_SETS}"
         )
     return found
@@ -147,14 +147,14 @@ def _index(archive: Path, read: Callable[[Path], list[Packed]]) -> list[Packed]:
             )
     if not found:
         raise TrainError(
-            f"got: {archive}, which holds no picture ({', '.join(sorted(SUFFIXES))}); expected: {_ACCEPTED}."
+            f"got: {archive}, which holds no picture ({', '.join(sorted(SUFFIXES))}); expected: {PHOTO_SOURCES}."
         )
     return sorted(found, key=lambda photo: photo.entry)
 
 
 def _zip_index(path: Path) -> list[Packed]:
     with zipfile.ZipFile(path) as file:
-        entries = [entry for entry in file.infolist() if not entry.is_dir() and _is_picture(PurePosixPath(entry.filename))]
+        entries = [entry for entry in file.infolist() if _is_picture(PurePosixPath(entry.filename))]
     if locked := [entry.filename for entry in entries if entry.flag_bits & 0x1]:
         raise TrainError(
             f"got: {path}, in which {len(locked)} entries are encrypted, first {locked[0]}; expected: a zip without a "
@@ -181,7 +181,7 @@ def _is_photo_of_sample(name: str) -> bool:
     return extension is not None and f".{extension.lower()}" in SUFFIXES and _is_picture(PurePosixPath(name))
 
 
-def _is_picture(path: PurePosixPath | Path) -> bool:
+def _is_picture(path: PurePath) -> bool:
     # "._name.jpg" is what macOS leaves beside name.jpg: no picture.
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
