@@ -76,7 +76,7 @@ def test_figures_by_hand(settings: Settings, runs: list[Path], tmp_path: Path) -
     compare(settings, str(runs[0]), "-o", str(tmp_path))
     words = [word.strip() for word in Page((tmp_path / "compare.html").read_text(encoding="utf-8")).words]
     at = words.index("total variation")
-    found = [float(word) for word in words[at + 1 :] if word and word != "one"][:3]
+    found = [float(word) for word in words[at + 1 : words.index("Settings that differ")] if word and word != "one"]
 
     judge = Perceptual((*CONTENT_LAYERS, *STYLE_LAYERS), load_weight_sets([Path(settings["vgg"][0])])).double()  # type: ignore[index]
     generator = Realtime(size="nano").eval()

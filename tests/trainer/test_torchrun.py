@@ -16,6 +16,8 @@ from runs import Settings, assert_same_weights, run, stats
 from safetensors.torch import load_file
 
 from styletrainer.checkpoint import WEIGHTS, load_checkpoint
+from styletrainer.config import config_from_run
+from styletrainer.generators import build_generator
 from styletrainer.report import STATS
 
 TRAIN = """
@@ -38,7 +40,8 @@ def torchrun(settings: Settings, folder: Path, *options: str) -> subprocess.Pope
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *options]
     line += [str(script), json.dumps(settings), str(folder)]
     lo = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
-    environment = os.environ | ({"GLOO_SOCKET_IFNAME": lo} if lo else {})
+    # A store of its own for every restart: the shared one still has the addresses of processes that are gone.
+    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} | ({"GLOO_SOCKET_IFNAME": lo} if lo else {})
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -69,15 +72,28 @@ def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_
     one, two = tmp_path / "one", tmp_path / "two"
     finish(torchrun(settings | {"run": str(two), "batch": 2}, tmp_path / "script"))
     run(settings, run=str(one), batch=4)
-    ours, theirs = load_file(one / WEIGHTS), load_file(two / WEIGHTS)
-    for key, value in ours.items():
-        torch.testing.assert_close(theirs[key], value, rtol=0, atol=1e-4)
+    assert_close_networks(one, two)
     left, right = load_checkpoint(one), load_checkpoint(two)
     assert left is not None and right is not None
     for term, norm in left["balance"]["norms"][0].items():
         assert right["balance"]["norms"][0][term] == pytest.approx(norm, rel=1e-3)
     if "stopping" in left:
         assert right["stopping"]["sum"] == pytest.approx(left["stopping"]["sum"], rel=1e-3)
+
+
+def assert_close_networks(one: Path, two: Path) -> None:
+    """Weights within 1e-4; one whose gradient is rounding alone, a bias before a normalisation, changes no picture."""
+    config = config_from_run(one)
+    generator = build_generator(config.generator, config.all_generator_options()).eval()
+    ours, theirs = load_file(one / WEIGHTS), load_file(two / WEIGHTS)
+    photo = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    far = [key for key, value in ours.items() if (theirs[key] - value).abs().max() > 1e-4]
+    assert all(key.endswith("bias") for key in far) and len(far) < len(ours) / 3
+    with torch.no_grad():
+        generator.load_state_dict(ours)
+        before = generator(photo)
+        generator.load_state_dict(ours | {key: theirs[key] for key in far})
+        torch.testing.assert_close(generator(photo), before, rtol=0, atol=1e-5)
 
 
 def test_training_goes_on_after_a_process_was_killed(settings: Settings, tmp_path: Path) -> None:
