@@ -65,7 +65,7 @@ def read_stats(run: Path) -> list[dict[str, float]]:
 def charts(runs: Mapping[str, list[dict[str, float]]], over: str) -> list[Markup]:
     """A chart a loss, a line a run, over ``step`` or ``seconds``; runs without them are left out."""
     names = dict.fromkeys(name for ticks in runs.values() for tick in ticks for name in tick if name not in NO_LOSSES)
-    found = []
+    found: list[Markup] = []
     for name in names:
         kept = {run: [tick for tick in ticks if name in tick and over in tick] for run, ticks in runs.items()}
         scale = 60 if over == "seconds" else 1

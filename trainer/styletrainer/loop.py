@@ -88,7 +88,7 @@ def _write_report(training: Training, run: Path, done: float) -> None:
     from styletrainer.html_report import write_run_report  # matplotlib takes a second to import
 
     why = training.stopping.why if training.stopping is not None else ""
-    how = "Finished" if done >= 1 else "Interrupted; the same command goes on"
+    how = "Finished" if done >= 1 else "Interrupted (the same command goes on from here)"
     ended = f"{how} at step {training.step}, after {training.seconds / 60:.1f} minutes of training."
     write_run_report(run, training.config, f"{ended} Stopped when good: {why}." if why else ended)
 

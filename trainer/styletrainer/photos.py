@@ -168,11 +168,18 @@ def _zip_index(path: Path) -> list[Packed]:
 
 def _tar_index(path: Path) -> list[Packed]:
     with tarfile.open(path, "r:") as file:  # not compressed: bytes have their place
-        return [
+        found = [
             Packed(path, member.name, member.offset_data, member.size)
             for member in file
             if member.isreg() and not member.issparse() and _is_photo_of_sample(member.name)
         ]
+        end = file.offset
+    # tarfile takes whatever is no header for the end, also that of half a copy.
+    with open(path, "rb") as whole:
+        whole.seek(end)
+        if whole.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"it breaks off, or is damaged, at byte {end}")
+    return found
 
 
 def _is_photo_of_sample(name: str) -> bool:
