@@ -102,6 +102,8 @@ def test_a_turn_without_output_stays_as_it_is(fabric: Fabric) -> None:
     turn = Turn("critic", {"critic": torch.ones(())})
     balance = Balance("bold", fabric)
     assert balance.weighed(turn) is turn
+    none_of_ours = Turn("generator", {"tv": picture().mean()}, {}, picture())
+    assert balance.weighed(none_of_ours) is none_of_ours
     with pytest.raises(TrainError, match=r"--look with the recipe gatys, (.|\n)*Do this: leave --look out"):
         balance.refuse_unused("gatys")
 

@@ -47,9 +47,9 @@ class Balance:
 
     def weighed(self, turn: Turn) -> Turn:
         """The turn with the weights of the look, where it has an ``output``; measured at times, before its step."""
-        if turn.output is None:
-            return turn
         names = [name for name in self.shares if name in turn.terms and turn.weights.get(name, 1.0)]
+        if turn.output is None or not names:
+            return turn
         count = self.turns.get(turn.style, 0)
         if count % _EVERY == 0:
             self._measure(turn, turn.output, names)
@@ -77,8 +77,8 @@ class Balance:
         """Raise TrainError where no turn of the recipe had an output to balance at."""
         if not self.turns:
             raise TrainError(
-                f"got: --look with the recipe {recipe}, whose losses it cannot balance; expected: hybrid or johnson.\n"
-                "Do this: leave --look out."
+                f"got: --look with the recipe {recipe}, whose losses it cannot balance; expected: a recipe whose "
+                "losses judge one output picture, such as hybrid.\nDo this: leave --look out."
             )
 
 
