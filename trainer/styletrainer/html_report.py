@@ -87,6 +87,7 @@ def _chart(title: str, along: str, lines: Mapping[str, Line], key: str) -> Marku
         figure = Figure(figsize=(4.2, 2.6), layout="constrained")
         axes = figure.subplots()
         for run, (x, y) in lines.items():
+            # matplotlib leaves names that begin with _ out of the legend: a space of no width before them.
             axes.plot(x, y, marker="." if len(x) < 3 else "", linewidth=1.2, label=f"\u200b{run}")
         axes.set_title(title)
         axes.set_xlabel(along)
