@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from webdataset.shardlists import expand_urls
 from webdataset.tariterators import base_plus_ext
@@ -96,7 +96,7 @@ def list_photos(source: Path) -> list[Photo]:
     found: list[Photo] = []
     if source.is_dir():
         walk = [Path(root, name) for root, _, names in os.walk(source) for name in names]
-        found += sorted(path for path in walk if _is_picture(path))
+        found += sorted(path for path in walk if path.suffix.lower() in SUFFIXES)
         shards = [] if found else sorted(path for path in walk if path.suffix.lower() == ".tar")
     elif source.suffix.lower() == ".zip" and source.is_file():
         return [*_index(source, _zip_index)]
@@ -188,8 +188,8 @@ def _is_photo_of_sample(name: str) -> bool:
     return extension is not None and f".{extension.lower()}" in SUFFIXES and _is_picture(PurePosixPath(name))
 
 
-def _is_picture(path: PurePath) -> bool:
-    # "._name.jpg" is what macOS leaves beside name.jpg: no picture.
+def _is_picture(path: PurePosixPath) -> bool:
+    # "._name.jpg" is what macOS packs beside name.jpg: no picture.
     return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
