@@ -141,6 +141,8 @@ def _stop_after(settings: Settings, step: int) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop, "_stop_signals", signals)
         run(settings)
+    report = (Path(str(settings["run"])) / "report.html").read_text(encoding="utf-8")
+    assert f"Interrupted (the same command goes on from here) at step {step}," in report
 
 
 def test_patience_is_checked(settings: Settings) -> None:
