@@ -26,19 +26,35 @@ class Stage(str, Enum):
     FINISH = "finish"
 
 
+class Look(str, Enum):
+    """Shares of the artwork and of the photo: balance.LOOKS."""
+
+    SUBTLE = "subtle"
+    BALANCED = "balanced"
+    BOLD = "bold"
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def train(
     artworks: Annotated[list[Path], typer.Argument(help="Pictures of one style; with --many one picture a style.")],
-    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="Photographs: folder, searched in depth, .zip, or a WebDataset's .tar.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="hybrid: content + style + critic + TV.")] = "hybrid",
     generator: Annotated[str | None, typer.Option(help="realtime, unet or johnson.")] = None,
     size: Annotated[str | None, typer.Option(help="nano, small or base, of the realtime generator.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; an upper bound with --minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this much training time.")] = None,
+    stop_when_good: Annotated[
+        bool, typer.Option("--stop-when-good", help="Stop when the loss no longer falls, once the rate has fallen.")
+    ] = False,
+    look: Annotated[
+        Look | None, typer.Option(help="How much of the artwork: the losses' weights set themselves to it.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Crops a step and process.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
     vgg: Annotated[
@@ -70,20 +86,22 @@ def train(
 ) -> None:
     """Train a generator that paints photos in the style of ARTWORKS.
 
-    Needs a folder of some hundred photographs. The run folder holds config.json, checkpoint.pt,
-    generator.safetensors, stats.jsonl, sample sheets and TensorBoard logs; the same command goes on where a
-    stopped run ended. Several GPUs or nodes: start it with torchrun.
+    Needs some hundred photographs, and names free sets of them where none are given. The run folder holds
+    config.json, checkpoint.pt, generator.safetensors, stats.jsonl, report.html, sample sheets and TensorBoard
+    logs; the same command goes on where a stopped run ended. Several GPUs or nodes: start it with torchrun.
     """
     values = settings_from_toml(STAGES / f"{stage.value}.toml") if stage else {}
     values |= settings_from_toml(config) if config else {}
     given = {
         "artworks": [str(p) for p in artworks],
-        "photos": str(photos),
+        "photos": str(photos) if photos else None,
         "run": str(output),
         "recipe": recipe,
         "generator": generator,
         "steps": steps,
         "minutes": minutes,
+        "stop_when_good": stop_when_good or None,
+        "look": look.value if look else None,
         "batch": batch,
         "seed": seed,
         "vgg": [str(p) for p in vgg] if vgg else None,

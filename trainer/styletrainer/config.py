@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from styletrainer.balance import LOOKS
 from styletrainer.checkpoint import write_atomically
 from styletrainer.errors import TrainError
 from styletrainer.generators import GENERATORS, build_generator
+from styletrainer.photos import FREE_SETS, PHOTO_SOURCES
 from styletrainer.recipes import RECIPES, recipe_class
 
 if sys.version_info >= (3, 11):
@@ -41,8 +43,8 @@ class TrainConfig:
     """Everything that decides the result of a run. Weights multiply losses in units of their targets."""
 
     artworks: tuple[str, ...]  # pictures of one style; with `styles` one picture a style
-    photos: str  # folder of photographs, searched in depth
     run: str  # folder of the run
+    photos: str = ""  # photographs: a folder, searched in depth, a .zip, or a WebDataset's .tar
     styles: tuple[str, ...] = ()  # names, when one network learns several styles
     new_style_only: bool = False  # only the parameters of the last of `styles` learn, the others are `start`'s
     recipe: str = "hybrid"
@@ -51,6 +53,8 @@ class TrainConfig:
     generator_options: dict[str, Any] = field(default_factory=dict)
     steps: int = 6000  # optimiser steps; with `minutes` an upper bound
     minutes: float | None = None  # stop after this much training time
+    stop_when_good: bool = False  # end on a plateau of the loss, after the rate has fallen (stopping.py)
+    patience: int = 300  # steps that must gain something, with stop_when_good
     batch: int = 4  # crops a step and process
     crop: int = 192  # pixels, square training crops
     artwork_size: int = 384  # pixels, short side of the artwork: sets the size of the strokes
@@ -62,6 +66,7 @@ class TrainConfig:
     tv_weight: float = 0.3
     grid_weight: float = 1.0
     equivariance_weight: float = 10.0  # on the squared change of style when the photo moves
+    look: str | None = None  # subtle, balanced, bold: weights that set themselves (balance.py)
     teacher_weight: float = 1.0  # on the distance to the teacher's picture, with `pictures`
     content_layers: Layers = field(default_factory=lambda: {"relu2_2": 0.3, "relu3_3": 1.0})
     style_layers: Layers = field(default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0})
@@ -90,13 +95,15 @@ class TrainConfig:
             "adversarial": (self.adversarial, ("bce", "lsgan", "hinge")),
             "precision": (self.precision, ("auto", "bf16-mixed", "32-true")),
             "accelerator": (self.accelerator, ("auto", "cpu", "cuda", "mps")),
+            "look": (self.look or "balanced", tuple(LOOKS)),
         }
         found = [
             f"{name}: got {got!r}, expected one of {', '.join(wanted)}"
             for name, (got, wanted) in choices.items()
             if got not in wanted
         ]
-        at_least = {"steps": 1, "batch": 1, "crop": 64, "artwork_size": 64, "tick": 1, "style_octaves": 1}
+        at_least = {"crop": 64, "artwork_size": 64}
+        at_least |= dict.fromkeys(("steps", "batch", "tick", "style_octaves", "patience"), 1)
         found += [
             f"{name}: got {getattr(self, name)}, expected at least {least}"
             for name, least in at_least.items()
@@ -108,6 +115,8 @@ class TrainConfig:
             found.append(f"minutes: got {self.minutes}, expected more than 0")
         if not 0 <= self.ema < 1:
             found.append(f"ema: got {self.ema}, expected 0 up to 1")
+        if not self.photos and self._needs_photos():
+            found.append(f"photos: got none, expected {PHOTO_SOURCES} (--photos)\n{FREE_SETS}")
         if not self.artworks:
             found.append("artworks: got none, expected at least one picture")
         found += self._wrong_styles() + ([] if stored else self._half_named_pictures())
@@ -129,6 +138,10 @@ class TrainConfig:
     def options(self) -> Any:
         """The recipe's own settings, an instance of its ``Options``."""
         return recipe_class(self.recipe).Options(**self.recipe_options)
+
+    def _needs_photos(self) -> bool:
+        """A recipe that has its pictures from elsewhere says so: its ``DEFAULTS`` have ``photos`` ""."""
+        return self.recipe in RECIPES and "photos" not in recipe_class(self.recipe).DEFAULTS
 
     def _wrong_types(self) -> list[str]:
         """Fields whose value is not of the kind of their default."""

@@ -7,7 +7,6 @@ CONTEXT more pixels on every side.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from styletrainer.errors import TrainError
+from styletrainer.photos import Photo
+from styletrainer.photos import list_photos as list_photos  # recipes have it from here
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 Picture = NDArray[np.uint8]
 
 # Pixels around a photo crop that the generator sees and the losses do not. Without them a generator learns
@@ -29,24 +29,10 @@ Picture = NDArray[np.uint8]
 CONTEXT = 32
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """Every picture below ``folder``, sorted."""
-    found = []
-    if folder.is_dir():
-        walk = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-        found = sorted(path for path in walk if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise TrainError(
-            f"got: no picture below {folder}; expected: a folder of photographs "
-            f"({', '.join(sorted(SUFFIXES))}).\nDo this: give --photos a folder with some hundred photos."
-        )
-    return found
-
-
-def read_picture(path: Path) -> Picture | None:
+def read_picture(path: Photo) -> Picture | None:
     """RGB uint8 (H, W, 3), or None where the file does not decode."""
     try:
-        data = np.fromfile(path, np.uint8)
+        data = np.frombuffer(path.read_bytes(), np.uint8)
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except (OSError, cv2.error):
         return None
@@ -93,7 +79,7 @@ def without_context(picture: Tensor) -> Tensor:
     return picture[:, :, CONTEXT:-CONTEXT, CONTEXT:-CONTEXT]
 
 
-def sample_photos(photos: Sequence[Path], count: int = 4, side: int = 256) -> list[Tensor]:
+def sample_photos(photos: Sequence[Photo], count: int = 4, side: int = 256) -> list[Tensor]:
     """The same few photos at every tick: centre squares (3, side, side), spread over the folder."""
     samples: list[Tensor] = []
     spread = photos[:: max(len(photos) // count, 1)]
@@ -125,12 +111,12 @@ class Crops(Dataset[Item]):
 
     def __init__(
         self,
-        photos: Sequence[Path],
+        photos: Sequence[Photo],
         artworks: Sequence[Sequence[Picture]],
         crop: int,
         batch: int,
         seed: int,
-        pictures: Sequence[Sequence[Path]] = (),
+        pictures: Sequence[Sequence[Photo]] = (),
     ) -> None:
         self.photos, self.artworks, self.pictures = photos, artworks, pictures
         self.crop, self.batch, self.seed = crop, batch, seed
@@ -159,7 +145,7 @@ class Crops(Dataset[Item]):
         except TrainError as error:
             return error
 
-    def _photo(self, random: np.random.Generator, pictures: Sequence[Path] | None) -> tuple[Picture, int]:
+    def _photo(self, random: np.random.Generator, pictures: Sequence[Photo] | None) -> tuple[Picture, int]:
         """A crop of a photo (H, W, 3), or of it and its picture (H, W, 6), and how many were unreadable."""
         side = self.crop + 2 * CONTEXT
         for skipped in range(64):
@@ -180,8 +166,7 @@ class Crops(Dataset[Item]):
                 pair = np.dstack([photo, picture])
                 return _random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped
         raise TrainError(
-            "got: 64 unreadable photos in a row; expected: a folder of photographs.\n"
-            "Do this: check the files below --photos."
+            "got: 64 unreadable photos in a row; expected: photographs.\nDo this: check the files below --photos."
         )
 
 

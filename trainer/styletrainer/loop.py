@@ -19,7 +19,11 @@ from styletrainer.config import TrainConfig
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Batch, Step, Turn
 from styletrainer.report import Report, write_sheet
+from styletrainer.stopping import judged
 from styletrainer.training import Training, open_run, set_up
+
+# Of training: the first picture to look at, long before the first tick of a slow machine.
+EARLY_SECONDS = 30.0
 
 
 def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
@@ -40,7 +44,7 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
     figures = _Figures(training.seconds)
     quiet = Console(quiet=True)
     with (
-        _stop_signals() as stopping,
+        _stop_signals() as signals,
         Report(run, training.step, fabric.is_global_zero, console if fabric.is_global_zero else quiet) as report,
     ):
         done = training.done
@@ -52,22 +56,41 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
             skipped = int(batch.pop("skipped", torch.zeros(1)).sum())
             terms = _step(training, done, fabric.to_device(batch))
             training.step += 1
-            training.seconds += time.monotonic() - began
+            before, training.seconds = training.seconds, training.seconds + time.monotonic() - began
             done = training.done
             figures.add(terms, skipped)
             report.step(training.step, done, training.seconds * (1 / max(done, 1e-9) - 1))
+            if training.stopping is not None and training.stopping.plateau == training.step:
+                report.say(f"step {training.step}: {training.stopping.why}")
             # Every process must do the same next, so the first one's signals count, as its clock does.
-            stop = bool(fabric.broadcast(stopping.is_set()))
+            stop = bool(fabric.broadcast(signals.is_set()))
             if training.step % tick == 0 or done >= 1 or stop:
                 values = figures.take(training, config.batch * fabric.world_size)
                 if fabric.is_global_zero:
                     save_checkpoint(run, training.state(), training.averaged)
                     report.tick(training.step, values)
-                    write_sheet(run / f"samples-{training.step:06d}.png", training.recipe.sheet(training.averaged))
+                    _write_samples(training, run)
+                    if done >= 1 or stop:
+                        _write_report(training, run, done)
                 fabric.barrier()
+            elif before < EARLY_SECONDS <= training.seconds and fabric.is_global_zero:
+                _write_samples(training, run)
             if stop:
                 raise KeyboardInterrupt
     return run
+
+
+def _write_samples(training: Training, run: Path) -> None:
+    write_sheet(run / f"samples-{training.step:06d}.png", training.recipe.sheet(training.averaged))
+
+
+def _write_report(training: Training, run: Path, done: float) -> None:
+    from styletrainer.html_report import write_run_report  # matplotlib takes a second to import
+
+    why = training.stopping.why if training.stopping is not None else ""
+    how = "Finished" if done >= 1 else "Interrupted (the same command goes on from here)"
+    ended = f"{how} at step {training.step}, after {training.seconds / 60:.1f} minutes of training."
+    write_run_report(run, training.config, f"{ended} Stopped when good: {why}." if why else ended)
 
 
 def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
@@ -80,19 +103,27 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
     step = Step(training.step, done, config.seed, config.batch, fabric.global_rank, fabric.world_size)
     turns = training.recipe.turns(batch, step)
     found: dict[str, Tensor] = {}
+    gains: list[Tensor] = []
     while True:
         with fabric.autocast():
             turn = next(turns, None)
         if turn is None:
             break
-        found |= _learn(training, turn)
+        if training.stopping is not None and turn.player == "generator":
+            gains.append(judged(turn))
+        found |= _learn(training, turn if training.balance is None else training.balance.weighed(turn))
+    if training.balance is not None:
+        training.balance.refuse_unused(config.recipe)
+    if training.stopping is not None:
+        training.stopping.add(gains, training.step + 1)
     _average(training.averaged, training.recipe.generator, config.ema, training.step)
     return found
 
 
 def _set_rates(training: Training, done: float) -> None:
-    """A warm-up of 100 steps, then a cosine to zero."""
-    factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    """A warm-up of 100 steps, then a cosine to zero: from the start, or where ``--stop-when-good`` lets it begin."""
+    fallen = min(done, 1.0) if training.stopping is None else training.stopping.fallen(training.step, done)
+    factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * fallen)) / 2
     for player in training.players.values():
         for group in player.optimizer.param_groups:
             group["lr"] = player.rate * factor * group.get("pace", 1.0)
@@ -165,6 +196,7 @@ class _Figures:
                 "Do this: lower learning_rate, or train with precision 32-true."
             )
         elapsed = training.seconds - self.seconds
+        values["seconds"] = training.seconds
         values["images_per_second"] = self.count * images_a_step / max(elapsed, 1e-9)
         values["skipped_photos"] = float(self.skipped)
         self.sums, self.count, self.seconds = {}, 0, training.seconds

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from styletrainer.data import list_photos, read_picture
 from styletrainer.errors import TrainError
+from styletrainer.photos import Photo, place
 
 
 def photos_with_pictures(
-    photos: Sequence[Path], of: Path, folders: Sequence[Path]
-) -> tuple[list[Path], list[list[Path]]]:
+    photos: Sequence[Photo], of: Path, folders: Sequence[Path]
+) -> tuple[list[Photo], list[list[Photo]]]:
     """The photos below the folder ``of`` to train with, and a list of their pictures for each of ``folders``.
 
     A photo that does not read and has no picture is left out: `stylesdk run` passed over it too.
@@ -29,7 +30,7 @@ def photos_with_pictures(
     return kept, [[pictures[photo] for photo in kept] for pictures in found]
 
 
-def _pictures_of(photos: Sequence[Path], of: Path, folder: Path) -> dict[Path, Path]:
+def _pictures_of(photos: Sequence[Photo], of: Path, folder: Path) -> dict[Photo, Photo]:
     """The file in ``folder`` for every photo that has one: the same place and stem, any suffix."""
     by_place = {_place(path, folder): path for path in list_photos(folder)}
     found = {photo: by_place[_place(photo, of)] for photo in photos if _place(photo, of) in by_place}
@@ -45,18 +46,18 @@ def _pictures_of(photos: Sequence[Path], of: Path, folder: Path) -> dict[Path, P
     return found
 
 
-def _refuse_shared(photos: Sequence[Path], of: Path) -> None:
+def _refuse_shared(photos: Sequence[Photo], of: Path) -> None:
     """Two photos that differ in their suffix alone would both have the same picture, which is of one of them."""
-    seen: dict[Path, Path] = {}
+    seen: dict[PurePosixPath, Photo] = {}
     for photo in photos:
         other = seen.setdefault(_place(photo, of), photo)
         if other != photo:
             raise TrainError(
-                f"got: photos {other.relative_to(of)} and {photo.relative_to(of)} in {of}; expected: names that differ "
+                f"got: photos {place(other, of)} and {place(photo, of)} in {of}; expected: names that differ "
                 "in more than the suffix, by which a photo's picture is found.\n"
                 "Do this: rename one of them, and make the pictures again."
             )
 
 
-def _place(path: Path, folder: Path) -> Path:
-    return path.relative_to(folder).with_suffix("")
+def _place(photo: Photo, folder: Path) -> PurePosixPath:
+    return place(photo, folder).with_suffix("")

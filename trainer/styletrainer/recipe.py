@@ -56,6 +56,8 @@ class Turn:
     player: str
     terms: Terms  # scalars, unweighted, by the names that the report shows
     weights: Mapping[str, float] = field(default_factory=dict)  # of terms; 1 for those not named
+    output: Tensor | None = None  # the picture (N, 3, H, W) that the terms judge: where ``--look`` balances them
+    style: int = 0  # which of several the picture is in
 
     def total(self) -> Tensor:
         """Weighted sum of the terms."""

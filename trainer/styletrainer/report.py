@@ -63,6 +63,10 @@ class Report:
         left = f"{minutes}:{seconds:02d} left"
         self.progress.update(self.task, description=f"step {step}", completed=done, left=left)
 
+    def say(self, text: str) -> None:
+        """One line above the progress bar."""
+        self.console.print(text, highlight=False, markup=False)
+
     def tick(self, step: int, figures: dict[str, float]) -> None:
         """One status line, one line of stats.jsonl, one point a figure in TensorBoard."""
         assert self.board is not None

@@ -13,12 +13,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from styletrainer.balance import Balance
 from styletrainer.checkpoint import load_checkpoint, load_state
 from styletrainer.config import TrainConfig, changed_settings, config_from_run
 from styletrainer.devices import computes_bf16
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Player, Recipe
 from styletrainer.recipes import recipe_class
+from styletrainer.stopping import Stopping
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Training:
     recipe: Recipe
     players: dict[str, Player]
     averaged: nn.Module
+    balance: Balance | None = None
+    stopping: Stopping | None = None
     step: int = 0
     seconds: float = 0.0
 
@@ -38,6 +42,10 @@ class Training:
         for name, player in self.players.items():
             state[name] = player.module.state_dict()
             state[_optimizer_key(name)] = player.optimizer.state_dict()
+        if self.balance is not None:
+            state["balance"] = self.balance.state()
+        if self.stopping is not None:
+            state["stopping"] = self.stopping.state()
         return state
 
     def load(self, state: dict[str, Any]) -> None:
@@ -53,11 +61,17 @@ class Training:
                     f"Do this: begin a new run with its weights: the same command with another -o, and --start {run}"
                 )
             player.optimizer.load_state_dict(stored)
+        if self.balance is not None:
+            self.balance.load(state["balance"])
+        if self.stopping is not None:
+            self.stopping.load(state["stopping"])
         self.step, self.seconds = state["step"], state["seconds"]
 
     @property
     def done(self) -> float:
         """Share of the run that is behind us, 0-1."""
+        if self.stopping is not None and self.stopping.plateau is not None and self.step >= self.stopping.end:
+            return 1.0
         by_steps = self.step / self.config.steps
         by_time = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
         # Every process must stop at the same step, so the first one's clock counts.
@@ -89,7 +103,9 @@ def set_up(config: TrainConfig) -> Training:
     if config.compile:
         # In place: names of weights stay, and the average is never compiled.
         recipe.generator.compile()
-    return Training(config, fabric, recipe, players, averaged)
+    balance = Balance(config.look, fabric) if config.look else None
+    stopping = Stopping(config.patience, fabric) if config.stop_when_good else None
+    return Training(config, fabric, recipe, players, averaged, balance, stopping)
 
 
 def _optimizer_key(player: str) -> str:

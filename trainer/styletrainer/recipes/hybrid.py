@@ -115,7 +115,8 @@ class Hybrid(nn.Module):
         terms = self._generator_terms(output, photo, number, picture)
         if moved is not None:
             terms["equivariance"] = losses.equivariance_loss(moved - light, output, shift)
-        yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms})
+        weights = {name: getattr(config, f"{name}_weight") for name in terms}
+        yield Turn("generator", terms, weights, output, number)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
         return styled_rows(averaged, self.samples, [tensor_from_rgb(of_style[0]) for of_style in self.artworks])

@@ -1,0 +1,125 @@
+"""Several processes: one process' weights with the same global batch, and a run that survives the loss of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from runs import Settings, assert_same_weights, run, stats
+from safetensors.torch import load_file
+
+from styletrainer.checkpoint import WEIGHTS, load_checkpoint
+from styletrainer.config import config_from_run
+from styletrainer.generators import build_generator
+from styletrainer.report import STATS
+
+TRAIN = """
+import io, json, os, pathlib, sys
+from rich.console import Console
+from styletrainer.config import config_from_dict
+from styletrainer.loop import train
+config = config_from_dict(json.loads(sys.argv[1]), "the test")
+here = pathlib.Path(sys.argv[2])
+(here / f"rank{os.environ['RANK']}.{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}").write_text(str(os.getpid()))
+train(config, Console(file=io.StringIO()))
+"""
+
+
+def torchrun(settings: Settings, folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Two processes with gloo on this machine."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "train.py"
+    script.write_text(TRAIN)
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *options]
+    line += [str(script), json.dumps(settings), str(folder)]
+    lo = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
+    # A store of its own for every restart: the shared one still has the addresses of processes that are gone.
+    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} | ({"GLOO_SOCKET_IFNAME": lo} if lo else {})
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors
+
+
+CASES = {
+    "hybrid with a look": {"look": "bold"},
+    # As Johnson et al. 2016: content, style, smoothness, and no critic.
+    "johnson": {
+        "generator": "johnson",
+        "generator_options": {"channels": 8, "n_blocks": 1},
+        "learning_rate": 5e-4,  # its step makes every direction as long, those of rounding too
+        "adversarial_weight": 0.0,
+        "grid_weight": 0.0,
+        "equivariance_weight": 0.0,
+        "look": "balanced",
+        "stop_when_good": True,
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_path: Path, name: str) -> None:
+    """fp32, 20 steps, batch 2 each against batch 4."""
+    settings |= {"steps": 20, "tick": 10, "style_octaves": 1, **CASES[name]}
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(torchrun(settings | {"run": str(two), "batch": 2}, tmp_path / "script"))
+    run(settings, run=str(one), batch=4)
+    assert_close_networks(one, two)
+    left, right = load_checkpoint(one), load_checkpoint(two)
+    assert left is not None and right is not None
+    for term, norm in left["balance"]["norms"][0].items():
+        assert right["balance"]["norms"][0][term] == pytest.approx(norm, rel=1e-3)
+    if "stopping" in left:
+        assert right["stopping"]["sum"] == pytest.approx(left["stopping"]["sum"], rel=1e-3)
+
+
+def assert_close_networks(one: Path, two: Path) -> None:
+    """Weights within 1e-4; one whose gradient is rounding alone, a bias before a normalisation, changes no picture."""
+    config = config_from_run(one)
+    generator = build_generator(config.generator, config.all_generator_options()).eval()
+    ours, theirs = load_file(one / WEIGHTS), load_file(two / WEIGHTS)
+    photo = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    far = [key for key, value in ours.items() if (theirs[key] - value).abs().max() > 1e-4]
+    assert all(key.endswith("bias") for key in far) and len(far) < len(ours) / 3
+    with torch.no_grad():
+        generator.load_state_dict(ours)
+        before = generator(photo)
+        generator.load_state_dict(ours | {key: theirs[key] for key in far})
+        torch.testing.assert_close(generator(photo), before, rtol=0, atol=1e-5)
+
+
+def test_training_goes_on_after_a_process_was_killed(settings: Settings, tmp_path: Path) -> None:
+    """SIGKILL of one of two in mid-run; torchrun starts both again, from the checkpoint, to the same weights."""
+    settings |= {"steps": 24, "tick": 3, "batch": 1, "style_octaves": 1, "look": "balanced"}
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    finish(torchrun(settings | {"run": str(alone)}, tmp_path / "first"))
+    process = torchrun(
+        settings | {"run": str(killed)}, tmp_path / "second", "--max-restarts=1", "--monitor-interval=0.1"
+    )
+    wait_for_step(killed, 6, process)
+    os.kill(int((tmp_path / "second" / "rank1.0").read_text()), signal.SIGKILL)
+    at = load_checkpoint(killed)
+    assert at is not None and at["step"] < 24
+    finish(process)
+    assert (tmp_path / "second" / "rank1.1").is_file(), "no restart"
+    assert_same_weights(alone, killed)
+    assert [line["step"] for line in stats(killed)] == [line["step"] for line in stats(alone)]
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 250
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / STATS).is_file() and f'"step": {step},' in (folder / STATS).read_text():
+            return
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(f"the run did not reach step {step}: {process.communicate()[1]}")
