@@ -93,7 +93,7 @@ class GramCode(nn.Module):
 
     def fold(self) -> nn.Module:
         """The inference network, BGR 0-255 and code (C,) -> BGR 0-255, with the noise map as a constant."""
-        return _InFrameUnits(self)
+        return _Folded(self)
 
     def _one_style(self) -> Tensor:
         assert self.styles == 1, "a network of several styles needs the code of one"
@@ -112,7 +112,9 @@ class _StyleEncoder(nn.Module):
         return self.generator.encode(picture)[0]
 
 
-class _InFrameUnits(nn.Module):
+class _Folded(nn.Module):
+    """BGR float (N, 3, H, W), 0-255, and a code (C,) -> BGR, 0-255."""
+
     def __init__(self, generator: GramCode) -> None:
         super().__init__()
         self.generator = generator.eval()

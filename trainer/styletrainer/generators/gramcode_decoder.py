@@ -30,7 +30,8 @@ class RandomLayer(nn.Module):
     def cover(tile: Tensor, like: Tensor) -> Tensor:
         """The tile (N, C, 16, 16), or (1, C, 16, 16), side by side over the size of ``like`` (N, _, H, W)."""
         height, width = like.shape[2:]
-        rows, columns = -(-height // _TILE), -(-width // _TILE)
+        # No negative numbers: ONNX divides towards zero.
+        rows, columns = (height + _TILE - 1) // _TILE, (width + _TILE - 1) // _TILE
         covered = tile.repeat(1, 1, rows, columns)[:, :, :height, :width]
         return covered.expand(like.shape[0], -1, -1, -1)
 
@@ -96,6 +97,13 @@ class _Level(nn.Module):
         return y + second(first(y, changes[1]), changes[2])
 
 
+def _doubled(x: Tensor) -> Tensor:
+    """Nearest neighbour, twice the size: as a shuffle, since TensorRT sizes no Resize behind a repeated tile."""
+    n, channels, height, width = x.shape
+    four = x[:, :, None].expand(n, channels, 4, height, width)
+    return F.pixel_shuffle(four.flatten(1, 2), 2)
+
+
 class Decoder(nn.Module):
     """Noise map, photo features and their modulation -> the picture.
 
@@ -120,6 +128,6 @@ class Decoder(nn.Module):
         y = noise
         for number, level in enumerate(self.levels):
             if number:
-                y = F.interpolate(self.narrow[number - 1](y), scale_factor=2.0, mode="nearest")
+                y = _doubled(self.narrow[number - 1](y))
             y = level(y, features[number], changes[UNITS * number : UNITS * (number + 1)])
         return 0.5 + 0.5 * torch.tanh(F.pixel_shuffle(self.out(y), 2))

@@ -112,8 +112,9 @@ class GramCodeGAN(nn.Module):
 
     def _remember_style(self, style: int) -> None:
         """The Gram matrices that a style's loss asks for, averaged over its artworks, as buffers."""
-        found = [self._octaves(tensor_from_rgb(artwork)[None]) for artwork in self.artworks[style]]
-        for octave, layers in enumerate(found[0]):
+        layers = set(self.config.style_layers)
+        found = [self._octaves(tensor_from_rgb(artwork)[None], layers) for artwork in self.artworks[style]]
+        for octave in range(self.config.style_octaves):
             for layer in layers:
                 mean = torch.stack([losses.gram(octaves[octave][layer]) for octaves in found]).mean(0)
                 self.register_buffer(f"style{style}_gram{octave}_{layer}", mean)
@@ -126,39 +127,38 @@ class GramCodeGAN(nn.Module):
             code = torch.cat([self.generator.encode(picture) for picture in pictures]).mean(0)
         self.generator.remember(style, code)
 
-    def _octaves(self, picture: Tensor) -> list[Terms]:
-        """Activations of the style layers for the picture, its half, its quarter: strokes of every size."""
-        found = []
-        for octave in range(self.config.style_octaves):
-            picture = F.avg_pool2d(picture, 2) if octave else picture
+    def _octaves(self, picture: Tensor, layers: set[str]) -> list[Terms]:
+        """Activations of ``layers`` for the picture; of the style layers for its half, its quarter: larger strokes."""
+        found = [self.perceptual(picture, layers)]
+        for _ in range(1, self.config.style_octaves):
+            picture = F.avg_pool2d(picture, 2)
             found.append(self.perceptual(picture, self.config.style_layers))
         return found
 
     def _generator_terms(self, output: Tensor, photo: Tensor, style: int) -> Terms:
         """Unweighted losses of the generator's ``output`` in style number ``style`` for ``photo``."""
         config = self.config
-        terms: Terms = {"tv": losses.total_variation(output)}
-        if config.content_weight:
-            with torch.no_grad():
-                wanted = self.perceptual(photo, config.content_layers)
-            features = self.perceptual(output, config.content_layers)
-            terms["content"] = torch.stack(
-                [w * losses.content_loss(features[x], wanted[x]) for x, w in config.content_layers.items()]
-            ).sum()
-        if config.style_weight:
-            terms["style"] = self._style_loss(output, style)
+        octaves = self._octaves(output, {*config.content_layers, *config.style_layers})
+        with torch.no_grad():
+            wanted = self.perceptual(photo, config.content_layers)
+        content = [w * losses.content_loss(octaves[0][x], wanted[x]) for x, w in config.content_layers.items()]
+        terms: Terms = {
+            "tv": losses.total_variation(output),
+            "content": torch.stack(content).sum(),
+            "style": self._style_loss(octaves, style),
+        }
         if config.adversarial_weight:
             with frozen(self.critic):
                 terms["adversarial"] = losses.fooling_loss(self.critic(output), config.adversarial)  # type: ignore[arg-type]
         return terms
 
-    def _style_loss(self, output: Tensor, style: int) -> Tensor:
-        total = output.new_zeros(())
-        for octave, layers in enumerate(self._octaves(output)):
-            for layer, weight in self.config.style_layers.items():
-                target = self.get_buffer(f"style{style}_gram{octave}_{layer}")
-                total = total + weight * losses.style_loss(layers[layer], target)
-        return total
+    def _style_loss(self, octaves: list[Terms], style: int) -> Tensor:
+        found = [
+            weight * losses.style_loss(layers[layer], self.get_buffer(f"style{style}_gram{octave}_{layer}"))
+            for octave, layers in enumerate(octaves)
+            for layer, weight in self.config.style_layers.items()
+        ]
+        return torch.stack(found).sum()
 
 
 def _read(config: TrainConfig) -> tuple[list[Path], list[Picture]]:
