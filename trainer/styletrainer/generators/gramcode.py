@@ -16,7 +16,8 @@ from styletrainer.generators.gramcode_decoder import Decoder, Modulation, Random
 from styletrainer.generators.gramcode_encoder import Encoder
 from styletrainer.generators.gramcode_style import StyleLayer
 
-_HIDDEN = 64  # length of the LSTM's state, of the photo's descriptor, and of the noise
+NOISE = 64  # length of the noise vector
+_HIDDEN = 64  # length of the LSTM's state, and of the photo's descriptor
 _COLUMNS = 4  # of the style matrix
 _NOISE_CHANNELS = 4
 
@@ -42,11 +43,11 @@ class GramCode(nn.Module):
         self.styles, self.code = styles, len(widths) * level_code
         self.features = Encoder(widths, _HIDDEN)
         self.style_layer = StyleLayer(widths, top, level_code, _COLUMNS)
-        self.random_layer = RandomLayer(_HIDDEN, _NOISE_CHANNELS)
+        self.random_layer = RandomLayer(NOISE, _NOISE_CHANNELS)
         self.modulation = Modulation(widths[::-1], _COLUMNS, _HIDDEN, _HIDDEN)
         self.decoder = Decoder(widths[::-1], _NOISE_CHANNELS)
         # Drawn once, and saved: a new one a frame would be flicker.
-        self.register_buffer("noise", torch.randn(1, _HIDDEN))
+        self.register_buffer("noise", torch.randn(1, NOISE))
         self.register_buffer("table", torch.zeros(styles, self.code))
 
     def forward(self, x: Tensor, style: Tensor | None = None, noise: Tensor | None = None) -> Tensor:

@@ -121,7 +121,7 @@ class Decoder(nn.Module):
         with torch.no_grad():
             # The four sub-pixels of a shuffle start equal: no grid at step 0 (ICNR, Aitken et al. 2017).
             self.out.weight.copy_(self.out.weight[::4].repeat_interleave(4, 0))
-            self.out.bias.copy_(self.out.bias[::4].repeat_interleave(4))  # type: ignore[union-attr]
+            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, noise: Tensor, features: list[Tensor], changes: list[Change]) -> Tensor:
         """Noise map, features coarse to fine, changes of every unit -> RGB (N, 3, H, W), 0-1."""

@@ -31,6 +31,7 @@ from styletrainer.data import (
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
 from styletrainer.generators import GramCode, with_margin
+from styletrainer.generators.gramcode import NOISE
 from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
@@ -88,7 +89,7 @@ class GramCodeGAN(nn.Module):
         """``photo`` has CONTEXT more pixels on every side; all items show the style that has its turn."""
         config, photo, artwork = self.config, batch["photo"], batch["artwork"]
         style = step.number % len(self.artworks)
-        draws = [torch.randn(self.generator.noise.shape[1], generator=step.item_random(n)) for n in range(len(photo))]
+        draws = [torch.randn(NOISE, generator=step.item_random(number)) for number in range(len(photo))]
         noise = torch.stack(draws).to(photo.device)
         output = without_context(self.generator(photo, self.generator.encode(artwork), noise).float())
         if config.adversarial_weight:
@@ -121,7 +122,7 @@ class GramCodeGAN(nn.Module):
 
     def _remember_code(self, style: int) -> None:
         """A style's code, the mean over its whole artworks, into the generator's table."""
-        device = self.generator.noise.device
+        device = self.generator.codes().device
         with torch.no_grad():
             pictures = (tensor_from_rgb(artwork)[None].to(device) for artwork in self.artworks[style])
             code = torch.cat([self.generator.encode(picture) for picture in pictures]).mean(0)
