@@ -24,7 +24,7 @@ from styletrainer.config import TrainConfig, config_from_dict
 from styletrainer.data import read_artwork, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import GramCode, with_margin
-from styletrainer.generators.gramcode_decoder import UNITS, Decoder, Modulation, RandomLayer, _doubled, _Modulated
+from styletrainer.generators.gramcode_decoder import UNITS, DoubledConv, Modulation, RandomLayer, _doubled, _Modulated
 from styletrainer.generators.gramcode_encoder import Encoder, edge_map, luma, texture_map
 from styletrainer.generators.gramcode_style import StyleLayer, correlations, strongest
 from styletrainer.recipe import Step
@@ -203,15 +203,12 @@ def test_shuffled_doubling_is_nearest_neighbour() -> None:
     assert torch.equal(_doubled(x), F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def test_decoder_starts_without_a_grid() -> None:
-    torch.manual_seed(0)
-    decoder = Decoder((8, 4), noise=2)
-    features = [torch.rand(1, 8, 4, 4), torch.rand(1, 4, 8, 8)]
-    changes = [(torch.zeros(1, w), torch.zeros(1, w)) for w in (8, 8, 8, 4, 4, 4)]
-    out = decoder(torch.rand(1, 2, 4, 4), features, changes)
-    assert out.shape == (1, 3, 16, 16)
-    cells = F.pixel_unshuffle(out, 2).unflatten(1, (3, 4))
-    torch.testing.assert_close(cells, cells[:, :, :1].expand_as(cells))
+def test_doubled_convolution_is_one_on_the_doubled_picture() -> None:
+    conv = DoubledConv(3, 2).double()
+    x = torch.rand(2, 3, 5, 4, dtype=torch.float64)
+    expected = F.conv2d(_doubled(x), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(conv(x), expected)
+    torch.testing.assert_close(conv.fold().double()(x).detach(), expected.detach(), rtol=0, atol=1e-6)
 
 
 # --- the generator
@@ -245,7 +242,7 @@ def test_a_code_a_picture_equals_each_by_itself() -> None:
 def test_folded_generator_is_the_same_in_frame_units() -> None:
     generator, photo = tiny(2), smooth(40, 48)
     folded = generator.fold()
-    assert (folded.styles, folded.code, folded.stride, folded.margin) == (2, CODE, 8, 16)
+    assert (folded.styles, folded.code, folded.stride, folded.margin) == (2, CODE, 8, 32)
     with torch.no_grad():
         for code in generator.codes():
             found = folded(photo.flip(1) * 255, code).flip(1) / 255

@@ -33,7 +33,7 @@ class GramCode(nn.Module):
     """
 
     stride = 8
-    margin = 16
+    margin = 32  # training shows no less around a crop, and does not look there
 
     def __init__(self, channels: int = 16, top: int = 12, level_code: int = 32, styles: int = 1) -> None:
         super().__init__()
@@ -118,7 +118,8 @@ class _Folded(nn.Module):
 
     def __init__(self, generator: GramCode) -> None:
         super().__init__()
-        self.generator = generator.eval()
+        self.generator = copy.deepcopy(generator).eval()
+        self.generator.decoder.out = generator.decoder.out.fold()  # type: ignore[operator]
         self.stride, self.margin = generator.stride, generator.margin
         self.styles, self.code = generator.styles, generator.code
         with torch.no_grad():

@@ -104,6 +104,38 @@ def _doubled(x: Tensor) -> Tensor:
     return F.pixel_shuffle(four.flatten(1, 2), 2)
 
 
+class DoubledConv(nn.Conv2d):
+    """3x3 convolution of its input at twice the size (nearest neighbour): no mesh to unlearn, as a shuffle has.
+
+    Computed on the small grid, with the kernel that each of a cell's four pixels amounts to there.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+        # Of a cell's first and second pixel: which of three taps falls on the cell before, on it, on the one after.
+        taps = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0.0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+        self.register_buffer("taps", taps, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # Conv2d's own name
+        return F.pixel_shuffle(F.conv2d(input, *self.small(), padding=1), 2)
+
+    def small(self) -> tuple[Tensor, Tensor]:
+        """Kernel (4 O, I, 3, 3) and bias (4 O,) on the small grid."""
+        taps = self.get_buffer("taps")
+        kernel = torch.einsum("oiyx,ahy,bwx->oabihw", self.weight, taps, taps).flatten(0, 2)
+        assert self.bias is not None
+        return kernel, self.bias.repeat_interleave(4)
+
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """The same with a constant kernel."""
+        kernel, bias = self.small()
+        conv = nn.Conv2d(self.in_channels, 4 * self.out_channels, 3, padding=1)
+        conv.weight.copy_(kernel)
+        conv.bias.copy_(bias)  # type: ignore[union-attr]
+        return nn.Sequential(conv, nn.PixelShuffle(2))
+
+
 class Decoder(nn.Module):
     """Noise map, photo features and their modulation -> the picture.
 
@@ -117,11 +149,7 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(_Level(noise if n == 0 else width, width) for n, width in enumerate(widths))
         # To the next level's width on the coarse grid, where it costs a quarter.
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
-        self.out = nn.Conv2d(widths[-1], 12, 3, padding=1)
-        with torch.no_grad():
-            # The four sub-pixels of a shuffle start equal: no grid at step 0 (ICNR, Aitken et al. 2017).
-            self.out.weight.copy_(self.out.weight[::4].repeat_interleave(4, 0))
-            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.out: nn.Module = DoubledConv(widths[-1], 3)
 
     def forward(self, noise: Tensor, features: list[Tensor], changes: list[Change]) -> Tensor:
         """Noise map, features coarse to fine, changes of every unit -> RGB (N, 3, H, W), 0-1."""
@@ -130,4 +158,4 @@ class Decoder(nn.Module):
             if number:
                 y = _doubled(self.narrow[number - 1](y))
             y = level(y, features[number], changes[UNITS * number : UNITS * (number + 1)])
-        return 0.5 + 0.5 * torch.tanh(F.pixel_shuffle(self.out(y), 2))
+        return 0.5 + 0.5 * torch.tanh(self.out(y))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,21 +65,24 @@ class Encoder(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], descriptor: int) -> None:
         super().__init__()
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip((5, *widths[:-1]), widths, strict=True))
-        for down in self.downs:
-            nn.init.kaiming_normal_(down.weight, nonlinearity="relu")  # type: ignore[arg-type]
+        self.colours = nn.Conv2d(3, widths[0], 4, 2, 1)
+        self.maps = nn.Conv2d(2, widths[0], 3, padding=1)
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths))
+        for conv in (self.colours, self.maps, *self.downs):
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(map(_Residual, widths))
         self.pooled = nn.Linear(sum(widths), descriptor)
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         """RGB float (N, 3, H, W), 0-1, sides multiples of 8 -> features (N, C, H', W') of every level."""
-        brightness = luma(picture)
+        # The maps at the size of the first level: a quarter of the work.
+        brightness = F.avg_pool2d(luma(picture), 2)
         deviation = (texture_map(brightness) + _EPSILON).sqrt()  # in the unit of the others, or it would be too small
-        x = torch.cat([2 * picture - 1, edge_map(brightness), deviation], 1)
-        levels = []
-        for down, block in zip(self.downs, self.blocks, strict=True):
-            x = block(F.relu(down(x)))
-            levels.append(x)
+        # One convolution over colours and maps, in two parts.
+        x = self.colours(2 * picture - 1) + self.maps(torch.cat([edge_map(brightness), deviation], 1))
+        levels = [self.blocks[0](F.relu(x))]
+        for down, block in zip(self.downs, self.blocks[1:], strict=True):  # type: ignore[arg-type]
+            levels.append(block(F.relu(down(levels[-1]))))
         return levels
 
     def describe(self, levels: list[Tensor]) -> Tensor:
