@@ -162,7 +162,7 @@ def styles_of(config: TrainConfig, generator: nn.Module) -> tuple[str, ...]:
     Raises:
         ExportError: two artworks of one name, of a generator that names its codes after them.
     """
-    if config.styles or not getattr(generator, "code", 0) or len(config.artworks) == 1:
+    if config.styles or not getattr(generator, "code", 0) or len(generator.codes()) == 1:  # type: ignore[operator]
         return config.styles
     names = tuple(Path(artwork).stem for artwork in config.artworks)
     if len(set(names)) < len(names):

@@ -9,6 +9,7 @@ from typing import Any
 RECIPES = {
     "hybrid": ("hybrid", "Hybrid"),
     "johnson": ("johnson", "FeedForward"),
+    "gramcode": ("gramcode", "GramCodeGAN"),
 }
 
 
