@@ -56,9 +56,9 @@ def photo(height: int = 16, width: int = 24, count: int = 1) -> Tensor:
 def layer_by_hand(x: Tensor, weights: dict[str, Tensor], name: str, stride: int = 1) -> Tensor:
     """Reflected edge, convolution as a sum over its taps, normalisation of each channel of each picture, ReLU."""
     number = int(name.rpartition(".")[2])
-    kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    kernel = weights[f"{name}.weight"]
     scale, shift = (weights[f"{name.rpartition('.')[0]}.{number + 1}.{what}"] for what in ("weight", "bias"))
-    y = conv_by_hand(x, kernel, bias, stride)
+    y = conv_by_hand(x, kernel, torch.zeros(len(kernel), dtype=x.dtype), stride)
     mean, variance = y.mean((2, 3), keepdim=True), y.var((2, 3), keepdim=True, unbiased=False)
     y = (y - mean) / (variance + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
     return y.clamp(min=0)
@@ -347,6 +347,11 @@ def test_masks_for_a_run_without_banks(settings: Settings, tmp_path: Path) -> No
     config_from_dict(many(settings), "the test").save(tmp_path / "config.json")
     with pytest.raises(TrainError, match=r"generator realtime and 2 style\(s\); expected: one of several"):
         blended(tmp_path, np.zeros((8, 9, 3), np.uint8), {})
+
+
+def test_no_layers(bank_settings: Settings) -> None:
+    with pytest.raises(TrainError, match="no content_layers or no style_layers"):
+        run(bank_settings, style_layers={})
 
 
 def test_everything_wrong_is_told_at_once(bank_settings: Settings, tmp_path: Path) -> None:

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from styletrainer.generators.frame_units import InFrameUnits
 
 
-def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, padding_mode="reflect")
+def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
 
 
 def _layer(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     """Convolution, instance normalisation (Ulyanov et al. 2016) with scale and shift, ReLU."""
     norm = nn.InstanceNorm2d(channels_out, affine=True)
-    return [_conv(channels_in, channels_out, kernel, stride), norm, nn.ReLU()]
+    # No bias: normalisation takes it out again, and Adam would make large steps of its gradient's rounding errors.
+    return [_conv(channels_in, channels_out, kernel, stride, bias=False), norm, nn.ReLU()]
 
 
 class StyleBank(nn.Module):

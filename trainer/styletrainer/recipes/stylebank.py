@@ -129,6 +129,8 @@ class StyleBankRecipe(nn.Module):
             problems.append("got: --pictures; expected: none, recipe stylebank has no teacher.\nDo this: leave it out.")
         if config.compile:
             problems.append("got: compile; expected: false, since recipe stylebank runs the network in parts.")
+        if not (config.content_layers and config.style_layers):
+            problems.append("got: no content_layers or no style_layers; expected: one or more of both, any weight.")
         self.photos = found(lambda: list_photos(Path(config.photos))) or []
         scans = [found(lambda p=p: read_artwork(Path(p), config.artwork_size, config.crop)) for p in config.artworks]  # type: ignore[misc]
         layers = [*config.content_layers, *config.style_layers]
