@@ -145,19 +145,34 @@ def test_options_of_the_network() -> None:
 def test_balance_gives_the_gradient_the_stylising_ones_length() -> None:
     """lambda = 0.5; the stylising gradient (3, 4) has norm 5, so (0, 0.1) becomes (0, 2.5)."""
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
-    optimizer = torch.optim.SGD(parameters, lr=1.0)
     balance = Balance(parameters[:2], 0.5)
-    optimizer.register_step_pre_hook(balance)
     for parameter, gradient in zip(parameters, (3.0, 4.0, 9.0), strict=True):
         parameter.grad = torch.tensor([gradient])
-    optimizer.step()
-    assert [p.item() for p in parameters] == [-3, -4, -9]
-    assert balance.stylising_norm.item() == 5
+    balance()
+    assert [p.grad.item() for p in parameters] == [3, 4, 9]
     balance.autoencoder = True
     parameters[0].grad, parameters[1].grad, parameters[2].grad = torch.tensor([0.0]), torch.tensor([0.1]), None
-    optimizer.step()
-    assert [p.item() for p in parameters] == [-3, -6.5, -9]
+    balance()
+    assert [p.grad.item() for p in parameters[:2]] == [0, 2.5] and parameters[2].grad is None
     assert balance.stylising_norm.item() == 5
+
+
+def test_the_optimiser_steps_along_balanced_gradients(bank_settings: Settings) -> None:
+    """A network whose auto-encoder learns with a factor of a thousand takes a thousand times the gradient."""
+    found = []
+    for factor in (1.0, 1000.0):
+        recipe = made(bank_settings, autoencoder_factor=factor)
+        players, batch = recipe.players(), next(recipe.batches(0, 0, 1))
+        for number in (1, 2):
+            (turn,) = recipe.turns(batch, Step(number, 0.0, 0, 2))
+            optimizer = players[turn.player].optimizer
+            optimizer.zero_grad()
+            turn.total().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        gradients = [p.grad for p in recipe.balance.shared]
+        found.append(torch.cat([g.flatten() for g in gradients]))
+        assert found[-1].norm().item() == pytest.approx(factor * recipe.balance.stylising_norm.item(), rel=1e-4)
+    torch.testing.assert_close(found[1], 1000 * found[0], rtol=1e-4, atol=1e-6)
 
 
 def made(settings: Settings, **changes: object) -> StyleBankRecipe:

@@ -32,6 +32,7 @@ from styletrainer.data import (
 )
 from styletrainer.errors import TrainError
 from styletrainer.generators import StyleBank, build_generator
+from styletrainer.muon import Muon
 from styletrainer.perceptual import Perceptual, load_weight_sets
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn
 from styletrainer.report import styled_rows
@@ -41,9 +42,9 @@ Found = TypeVar("Found")
 
 
 class Balance(nn.Module):
-    """Hook before an optimiser's step: remembers the stylising gradient's norm, gives the auto-encoder's the same.
+    """Before an optimiser's step: remembers the stylising gradient's norm, gives the auto-encoder's the same.
 
-    A buffer, so that a resumed run goes on with it. At this place gradients are those of all processes.
+    The norm is a buffer, so that a resumed run goes on with it.
 
     Args:
         shared: parameters of encoder and decoder, which both branches teach.
@@ -57,8 +58,8 @@ class Balance(nn.Module):
         self.register_buffer("stylising_norm", torch.zeros(()))
 
     @torch.no_grad()
-    def forward(self, *_: Any) -> None:
-        """Called by the optimiser, with arguments of no use here."""
+    def forward(self) -> None:
+        """Measure or scale the gradients, which are those of all processes by now."""
         gradients = [parameter.grad for parameter in self.shared if parameter.grad is not None]
         norm, stylising = torch.stack([g.norm() for g in gradients]).norm(), self.get_buffer("stylising_norm")
         if not self.autoencoder:
@@ -68,13 +69,28 @@ class Balance(nn.Module):
             gradient.mul_(self.factor * stylising / norm.clamp_min(1e-12))
 
 
+class BalancedMuon(Muon):
+    """Muon on balanced gradients. One for both branches: the auto-encoder shares the stylising branch's momentum.
+
+    The paper's Adam, at a rate that learns a style in minutes, saturates the layer that writes the picture: each of
+    its filters sums thousands of inputs, and all of their weights move at once.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, balance: Balance) -> None:
+        super().__init__([{"params": parameters}], lr)
+        self.balance = balance
+
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        self.balance()
+        super().step(closure)
+
+
 class StyleBankRecipe(nn.Module):
     """StyleBank's training. Pictures are RGB float (N, 3, H, W), 0-1."""
 
     # Content and style layers and weights of the teacher stage, whose network is as large.
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "stylebank",
-        "learning_rate": 2e-3,
         "content_layers": {"relu3_3": 1.0},
         "style_layers": {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_1": 1.0, "relu4_1": 0.7, "relu5_1": 0.5},
         "style_octaves": 1,
@@ -157,14 +173,15 @@ class StyleBankRecipe(nn.Module):
                 )
 
     def players(self) -> dict[str, Player]:
-        """One optimiser for both branches, as in the paper: the auto-encoder's moments are the stylising branch's."""
         rate = self.config.learning_rate
-        optimizer = torch.optim.Adam([p for p in self.generator.parameters() if p.requires_grad], rate)
-        players = {"generator": Player(self.generator, optimizer, rate)}
-        if self._has_autoencoder():
-            optimizer.register_step_pre_hook(self.balance)
-            players["autoencoder"] = Player(self.balance, optimizer, rate)
-        return players
+        learning = [parameter for parameter in self.generator.parameters() if parameter.requires_grad]
+        if not self._has_autoencoder():
+            return {"generator": Player(self.generator, Muon([{"params": learning}], rate), rate)}
+        optimizer = BalancedMuon(learning, rate, self.balance)
+        return {
+            "generator": Player(self.generator, optimizer, rate),
+            "autoencoder": Player(self.balance, optimizer, rate),
+        }
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
         config = self.config
