@@ -239,7 +239,7 @@ def test_losses_by_hand(bank_settings: Settings) -> None:
 
 
 def test_losses_fall(bank_settings: Settings) -> None:
-    folder = run(many(bank_settings), steps=40, tick=10, learning_rate=5e-3)
+    folder = run(many(bank_settings), steps=40, tick=10, learning_rate=1e-2)
     lines = stats(folder)
     assert lines[-1]["style"] < 0.8 * lines[0]["style"]
     assert lines[-1]["identity"] < 0.8 * lines[0]["identity"]
@@ -310,12 +310,15 @@ def test_torch_equals_onnx_for_styles_and_their_mixture() -> None:
         assert compare([one], [other]).max > 8  # the styles are not the same picture
 
 
-def test_one_style_takes_no_weights() -> None:
+def test_one_style_takes_no_weights_and_a_frame_of_two_pixels() -> None:
     generator = network(1).float()
-    model = onnx_from_generator(generator, Manifest("one", ("one",), 4, "fp32", "Apache-2.0"))
-    frame = np.random.default_rng(0).integers(0, 256, (1, 2, 3), dtype=np.uint8)
-    wanted = run_torch(contract_from_generator(generator), Sample(frame))
-    assert compare([wanted], run_frames(model, [Sample(frame)])).max <= 1
+    contract = contract_from_generator(generator)
+    assert contract.styles == 1
+    frame = np.array([[[10, 20, 30], [200, 100, 50]]], np.uint8)
+    rgb = torch.from_numpy(frame[:, :, ::-1].transpose(2, 0, 1).copy())[None] / 255
+    with torch.no_grad():
+        wanted = (with_margin(generator, rgb)[0] * 255).permute(1, 2, 0).numpy()[:, :, ::-1]
+    assert np.abs(run_torch(contract, Sample(frame)) - wanted).max() < 0.51
 
 
 def test_masks_paint_regions(bank_settings: Settings) -> None:
