@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from styletrainer.errors import TrainError
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "generator.safetensors"  # the averaged generator: what is exported
+Weights = dict[str, Tensor]
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -58,26 +59,21 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return state
 
 
-def load_weights(module: nn.Module, path: Path, grow: Sequence[str] = ()) -> None:
+def load_weights(module: nn.Module, path: Path, grow: Callable[[Weights], Weights] | None = None) -> None:
     """Load safetensors weights; a file of another generator is named, not half loaded.
 
-    ``grow``: tensors of these names get the rows that ``module`` has more, the mean of those in the file.
+    ``grow``: what ``module`` makes of the file's weights where it has more styles.
     """
     if not path.is_file():
         raise TrainError(f"got: no {path.name} in {path.parent}; expected: a run that reached its first checkpoint.")
     try:
-        weights: dict[str, Tensor] = load_file(path)
+        weights: Weights = load_file(path)
     except SafetensorError as error:
         raise TrainError(f"got: {path}, which does not read as safetensors ({error}).") from error
-    for name, own in module.state_dict().items():
-        grows = name in weights and name.rpartition(".")[2] in grow
-        if grows and (missing := own.shape[0] - weights[name].shape[0]) > 0:
-            mean = weights[name].mean(0, keepdim=True)
-            weights[name] = torch.cat([weights[name], mean.expand(missing, *mean.shape[1:])])
-    load_state(module, weights, str(path))
+    load_state(module, weights if grow is None else grow(weights), str(path))
 
 
-def load_state(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def load_state(module: nn.Module, weights: Weights, source: str) -> None:
     """``load_state_dict`` that tells which generator the weights are not of."""
     own = module.state_dict()
     wrong = [k for k in own if k not in weights or weights[k].shape != own[k].shape]

@@ -11,9 +11,6 @@ from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 
-# Tensors of the generator with a row a style; the first of them learns, the others follow.
-PER_STYLE = ("affine", "mean", "variance")
-
 
 def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
     """Load the weights of ``run``; of a run of several styles a run of one takes its own."""
@@ -25,7 +22,7 @@ def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
             "in this order.\nDo this: name the artworks in the order of that run."
         )
     if config.styles or not before.styles:
-        load_weights(generator, run / WEIGHTS, grow=PER_STYLE if config.new_style_only else ())
+        load_weights(generator, run / WEIGHTS, grow=generator.grown if config.new_style_only else None)  # type: ignore[arg-type]
         return
     name = Path(config.artworks[0]).stem
     if name not in before.styles:
@@ -39,6 +36,7 @@ def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
 
 
 def learn_last_style(generator: nn.Module) -> None:
-    """Freeze all but what styles have of their own: the others never have their turn, and get no gradient."""
-    for name, parameter in generator.named_parameters():
-        parameter.requires_grad_(name.endswith("affine"))
+    """Freeze all but what the last style has of its own."""
+    generator.requires_grad_(False)
+    for parameter in generator.parameters_of_last_style():  # type: ignore[operator]
+        parameter.requires_grad_(True)

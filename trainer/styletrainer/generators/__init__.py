@@ -16,6 +16,7 @@ from styletrainer.generators.frame_units import with_margin
 from styletrainer.generators.gramcode import GramCode
 from styletrainer.generators.johnson import Johnson
 from styletrainer.generators.realtime import Realtime
+from styletrainer.generators.stylebank import StyleBank
 from styletrainer.generators.unet import UNet
 
 GENERATORS: dict[str, type[nn.Module]] = {
@@ -23,6 +24,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "unet": UNet,
     "johnson": Johnson,
     "gramcode": GramCode,
+    "stylebank": StyleBank,
 }
 
 
@@ -41,6 +43,7 @@ __all__ = [
     "GramCode",
     "Johnson",
     "Realtime",
+    "StyleBank",
     "UNet",
     "build_generator",
     "holds_several_styles",

@@ -11,6 +11,7 @@ One network holds one style or several. With several, each has its own scale, sh
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -28,6 +29,10 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "small": (32, 48, 12, 3),
     "base": (48, 64, 14, 3),
 }
+
+
+# Tensors with a row a style; the first of them learns, the others follow.
+_PER_STYLE = ("affine", "mean", "variance")
 
 
 class Realtime(nn.Module):
@@ -119,3 +124,17 @@ class Realtime(nn.Module):
             if isinstance(module, BranchedConv):
                 module.keep_style(index)
         return single
+
+    def parameters_of_last_style(self) -> Iterator[nn.Parameter]:
+        """What learns when a style is added; other styles' rows in it never have their turn, and get no gradient."""
+        return (parameter for name, parameter in self.named_parameters() if name.endswith("affine"))
+
+    def grown(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """``weights`` of the same network with fewer styles, and for each style that it has more the mean of theirs."""
+        grown = dict(weights)
+        for name, own in self.state_dict().items():
+            grows = name in weights and name.rpartition(".")[2] in _PER_STYLE
+            if grows and (missing := own.shape[0] - weights[name].shape[0]) > 0:
+                mean = weights[name].mean(0, keepdim=True)
+                grown[name] = torch.cat([weights[name], mean.expand(missing, *mean.shape[1:])])
+        return grown

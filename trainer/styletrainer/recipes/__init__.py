@@ -10,6 +10,7 @@ RECIPES = {
     "hybrid": ("hybrid", "Hybrid"),
     "johnson": ("johnson", "FeedForward"),
     "gramcode": ("gramcode", "GramCodeGAN"),
+    "stylebank": ("stylebank", "StyleBankRecipe"),
 }
 
 
