@@ -15,11 +15,13 @@ from styletrainer.generators.frame_units import with_margin
 from styletrainer.generators.johnson import Johnson
 from styletrainer.generators.realtime import Realtime
 from styletrainer.generators.unet import UNet
+from styletrainer.generators.unit import Unit
 
 GENERATORS: dict[str, type[nn.Module]] = {
     "realtime": Realtime,
     "unet": UNet,
     "johnson": Johnson,
+    "unit": Unit,
 }
 
 
@@ -28,4 +30,4 @@ def build_generator(name: str, options: dict[str, Any]) -> nn.Module:
     return GENERATORS[name](**options)
 
 
-__all__ = ["GENERATORS", "Johnson", "Realtime", "UNet", "build_generator", "with_margin"]
+__all__ = ["GENERATORS", "Johnson", "Realtime", "UNet", "Unit", "build_generator", "with_margin"]

@@ -7,7 +7,9 @@ from typing import Any
 
 # name -> module and class; imported when it is asked for
 RECIPES = {
+    "cyclegan": ("cyclegan", "CycleGAN"),
     "hybrid": ("hybrid", "Hybrid"),
+    "unit": ("unit", "UNIT"),
 }
 
 
