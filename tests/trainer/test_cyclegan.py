@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from styletrainer.image_pool import ImagePool
 from styletrainer.recipe import Step
 from styletrainer.recipes.cyclegan import CycleGAN
 
+REALTIME: Settings = {"generator": "realtime", "generator_options": {"size": "nano"}}
 STEP = Step(number=0, done=0.0, seed=0, batch=2)
 
 
@@ -89,6 +89,10 @@ def test_every_loss_is_what_is_computed_by_hand(cyclegan: Settings) -> None:
 def test_identity_of_weight_0_is_left_out(cyclegan: Settings) -> None:
     line = stats(run(cyclegan, identity_weight=0, pool=0, steps=2))[-1]
     assert "identity" not in line and np.isfinite(line["total"])
+
+
+def test_the_realtime_generator_learns_it_too(cyclegan: Settings) -> None:
+    assert np.isfinite(stats(run(cyclegan | REALTIME, steps=2))[-1]["cycle_a"])
 
 
 def test_both_generators_and_both_critics_learn(cyclegan: Settings) -> None:
@@ -184,35 +188,45 @@ def test_resumed_run_ends_with_the_same_weights_and_the_same_pool(
 
 
 def test_cycle_and_identity_fall(cyclegan: Settings) -> None:
-    lines = stats(run(cyclegan, steps=80, tick=8, learning_rate=1e-2))
+    lines = stats(run(cyclegan, steps=32, tick=8, learning_rate=2e-2, cycle_weight=20))
     for name in ("cycle_a", "cycle_b", "identity"):
-        assert lines[-1][name] < 0.7 * lines[0][name], name
+        assert lines[-1][name] < 0.8 * lines[0][name], name
     assert {"adversarial", "critic_a", "critic_b", "total"} <= lines[0].keys()
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(cyclegan: Settings, tmp_path: Path) -> None:
-    """torchrun, gloo; the pool of three overflows in the second step, so that its draws count."""
-    one = run(cyclegan, run=str(tmp_path / "one"), batch=2, steps=4)
-    code = (
-        "import sys, json, io\n"
-        "from rich.console import Console\n"
-        "from styletrainer.config import config_from_dict\n"
-        "from styletrainer.loop import train\n"
-        "train(config_from_dict(json.loads(sys.argv[1]), 'test'), Console(file=io.StringIO()))\n"
-    )
-    (tmp_path / "train.py").write_text(code)
-    config = json.dumps(cyclegan | {"run": str(tmp_path / "two"), "batch": 1, "steps": 4})
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+SHARED_POOL = """
+import sys, torch
+from styletrainer.image_pool import ImagePool
+from styletrainer.recipe import Step
+rank, where = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{where}/meeting", rank=rank, world_size=2)
+pool = ImagePool(3, 2)
+for number in range(6):
+    torch.manual_seed(number)
+    fresh = torch.full((1, 3, 2, 2), 2.0 * number + rank + 1).to(memory_format=torch.channels_last)
+    given = pool.swap_shared(fresh, Step(number, 0.0, 0, batch=1, rank=rank, world=2))
+    print(float(given.mean()), *pool.pictures.mean((1, 2, 3)).tolist())
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_have_the_pool_of_one_with_the_doubled_batch(tmp_path: Path) -> None:
+    """Of six steps of two pictures the last nine pictures overflow a pool of three, so that the draws count."""
+    line = [sys.executable, "-c", SHARED_POOL]
     environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [*torchrun, str(tmp_path / "train.py"), config], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    ours, theirs = load_checkpoint(one), load_checkpoint(tmp_path / "two")
-    assert ours is not None and theirs is not None
-    for player in ("generator", "critic"):
-        for name, tensor in ours[player].items():
-            torch.testing.assert_close(theirs[player][name], tensor, rtol=0, atol=1e-4, msg=name)
+    with (
+        subprocess.Popen([*line, "0", str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment) as first,
+        subprocess.Popen([*line, "1", str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment) as second,
+    ):
+        told = [[float(x) for x in (process.communicate()[0]).split()] for process in (first, second)]
+    found = np.array(told).reshape(2, 6, 4)
+    pool = ImagePool(3, 2)
+    for number in range(6):
+        torch.manual_seed(number)
+        pair = torch.tensor([2.0 * number + 1, 2.0 * number + 2])[:, None, None, None].expand(-1, 3, 2, 2)
+        assert found[:, number, 0].tolist() == [value(picture) for picture in pool.swap(pair)]
+        assert found[0, number, 1:].tolist() == found[1, number, 1:].tolist() == [value(p) for p in pool.pictures]
+    assert (found[:, :, 0].T.ravel() != np.arange(1, 13)).any()  # something was exchanged
 
 
 def ramp(path: Path, height: int, width: int) -> Path:
@@ -269,7 +283,7 @@ def test_everything_wrong_with_the_domains_is_in_one_report(cyclegan: Settings, 
     small = ramp(tmp_path / "small.png", 50, 70)
     artworks = [str(empty), str(small), str(tmp_path / "nowhere")]
     with pytest.raises(TrainError) as error:
-        run(cyclegan, photos=str(photos), artworks=artworks, styles=["a", "b", "c"])
+        run(cyclegan | REALTIME, photos=str(photos), artworks=artworks, styles=["a", "b", "c"])
     text = str(error.value)
     assert "5 problem(s)" in text and "nothing was trained" in text
     for part in (

@@ -167,18 +167,21 @@ class UNIT(nn.Module):
         overlap = self.autoencoders.get_buffer("overlap")
         if step % min(self.config.tick, max(self.config.steps // 4, 1)) == 0:
             items = [self.unseen[i] for i in range(self.options.overlap_crops)]
-            a = pooled_latents(self.generator.encoder, [item[0] for item in items])
-            b = pooled_latents(self.back.encoder, [item[1] for item in items])
+            a = latents_at_places(self.generator.encoder, [item[0] for item in items])
+            b = latents_at_places(self.back.encoder, [item[1] for item in items])
             overlap.fill_(latent_overlap(a, b))
         return overlap.clone()
 
 
 @torch.no_grad()
-def pooled_latents(encoder: Encoder, pictures: Sequence[Tensor]) -> NDArray[np.float64]:
-    """Means of the latents, averaged over each picture: RGB (3, H, W), 0-1, of one size -> (N, C)."""
-    device = next(encoder.parameters()).device
-    means = [encoder(picture[None].to(device)).float().mean(dim=(2, 3)) for picture in pictures]
-    return torch.cat(means).cpu().double().numpy()
+def latents_at_places(encoder: Encoder, pictures: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Means of the latents at 4 x 4 places: RGB (3, H, W), 0-1, 32 pixels and more, of one size -> (N, 16, C)."""
+    device, found = next(encoder.parameters()).device, []
+    for picture in pictures:
+        mean = encoder(picture[None].to(device))[0].float()
+        y, x = (torch.arange(4) * (side // 4) + side // 8 for side in mean.shape[1:])
+        found.append(mean[:, y][:, :, x].flatten(1).T.cpu().double())
+    return torch.stack(found).numpy()
 
 
 class _Noise:
