@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
 from styleexport.verify import compare, run_frames, run_torch, verification_samples
 from stylesdk import Manifest
+from styletrainer.checkpoint import load_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
@@ -139,13 +140,13 @@ def test_latents_of_one_distribution_overlap_and_of_two_do_not() -> None:
     assert latent_overlap(1e-6 * a, 1e-6 * (b + 9)) == 0  # whatever the scale
 
 
-@pytest.mark.parametrize("distance", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("distance", [0.5, 2.0])
 def test_overlap_of_two_normals_is_the_integral(distance: float) -> None:
     """Of 2pq / (p + q), on a grid."""
     x = np.linspace(-9, 9 + distance, 4001)
     p, q = np.exp(-(x**2) / 2), np.exp(-((x - distance) ** 2) / 2)
     wanted = float(np.sum(2 * p * q / (p + q)) * (x[1] - x[0]) / np.sqrt(2 * np.pi))
-    a, b = normal(0, 3000, 1, 1), normal(1, 3000, 1, 1) + distance
+    a, b = normal(0, 2000, 1, 1), normal(1, 2000, 1, 1) + distance
     assert latent_overlap(a, b) == pytest.approx(wanted, abs=0.05)
 
 
@@ -233,8 +234,15 @@ def test_torch_equals_onnx_and_the_mean_is_decoded() -> None:
 
 
 def test_another_generator_is_refused(unit_settings: Settings) -> None:
-    with pytest.raises(TrainError, match="got: generator johnson for the recipe unit; expected: unit"):
-        run(unit_settings, generator="johnson")
+    """In one report with what else is wrong."""
+    with pytest.raises(TrainError, match=r"generator: got johnson, expected unit(.|\n)*where nothing is"):
+        run(unit_settings, generator="johnson", photos="nowhere")
+
+
+def test_diverging_run_says_so_and_saves_nothing(unit_settings: Settings) -> None:
+    with pytest.raises(TrainError, match=r"got: loss .*reconstruction.* is not finite"):
+        run(unit_settings, learning_rate=1e30, steps=8)
+    assert load_checkpoint(Path(str(unit_settings["run"]))) is None
 
 
 @pytest.mark.parametrize(

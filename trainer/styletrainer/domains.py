@@ -5,7 +5,7 @@ Nothing in A belongs to anything in B. B may be a single painting: crops of it a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -15,24 +15,34 @@ import torch
 from torch.utils.data import Dataset
 
 from styletrainer.config import TrainConfig
-from styletrainer.data import Item, Picture, list_photos, random_crop, read_picture, scaled, tensor_from_rgb
+from styletrainer.data import (
+    Item,
+    Picture,
+    crop_batches,
+    list_photos,
+    random_crop,
+    read_picture,
+    scaled,
+    tensor_from_rgb,
+)
 from styletrainer.errors import TrainError
+from styletrainer.recipe import Batch
 
 # Crops of B show it at a short side of `artwork_size` over or times this: one octave.
 SCALES = 2**0.5
 _SHOWN = 20  # problems of a report; whoever has more than that has one cause
 
 
-def read_domains(config: TrainConfig) -> tuple[list[Path], list[Path]]:
+def read_domains(config: TrainConfig, found: Sequence[str] = ()) -> tuple[list[Path], list[Path]]:
     """The pictures of A, below ``photos``, and of B, ``artworks`` and those below folders among them.
 
-    Each is read once, so that what is wrong is known before the first step.
+    Each is read once, so that what is wrong is known before the first step. ``found``: what the recipe has found wrong.
 
     Raises:
         TrainError: names everything that is wrong: settings that unpaired domains have no use for, folders without
             a picture, files that do not read, artworks smaller than a crop.
     """
-    problems = _misplaced(config)
+    problems = [*found, *_misplaced(config)]
     a = _listed([config.photos], "photos", problems)
     b = _listed(config.artworks, "artworks", problems)
     with ThreadPoolExecutor() as pool:  # decoding takes the time, and holds no lock
@@ -112,6 +122,18 @@ class UnpairedCrops(Dataset[Item]):
             return [self[index] for index in indices]
         except TrainError as error:
             return error
+
+
+def unpaired_batches(
+    config: TrainConfig, a: Sequence[Path], b: Sequence[Path], first_step: int, rank: int, world: int
+) -> Iterator[Batch]:
+    """Endless batches of crops: ``a`` and ``b``, RGB float (N, 3, crop, crop), 0-1; this process' share."""
+    crops = UnpairedCrops(a, b, config.crop, config.artwork_size, config.seed)
+    found = crop_batches(
+        crops, first_step=first_step, batch=config.batch, rank=rank, world=world, workers=config.workers
+    )
+    for in_a, in_b, *_ in found:
+        yield {"a": in_a, "b": in_b}
 
 
 def _read(path: Path) -> Picture:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import crop_batches, read_picture, sample_photos, tensor_from_rgb
+from styletrainer.data import read_picture, sample_photos, tensor_from_rgb
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import UnpairedCrops, read_domains
+from styletrainer.domains import read_domains, unpaired_batches
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.image_pool import ImagePool
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
@@ -85,13 +85,7 @@ class CycleGAN(nn.Module):
         }
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
-        config = self.config
-        crops = UnpairedCrops(self.photos, self.artworks, config.crop, config.artwork_size, config.seed)
-        found = crop_batches(
-            crops, first_step=first_step, batch=config.batch, rank=rank, world=world, workers=config.workers
-        )
-        for a, b, *_ in found:
-            yield {"a": a, "b": b}
+        return unpaired_batches(self.config, self.photos, self.artworks, first_step, rank, world)
 
     def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:
         """``a`` photos, ``b`` paintings."""

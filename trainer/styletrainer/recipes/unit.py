@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import crop_batches, read_picture, sample_photos, tensor_from_rgb
+from styletrainer.data import read_picture, sample_photos, tensor_from_rgb
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import UnpairedCrops, read_domains
-from styletrainer.errors import TrainError
+from styletrainer.domains import UnpairedCrops, read_domains, unpaired_batches
 from styletrainer.generators import build_generator
 from styletrainer.generators.unit import Encoder, Unit
 from styletrainer.latent_overlap import latent_overlap
@@ -76,7 +75,9 @@ class UNIT(nn.Module):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config, self.options = config, config.options()
-        (self.photos, unseen_a), (self.artworks, unseen_b) = map(_withheld, read_domains(config))
+        other = f"generator: got {config.generator}, expected unit, whose halves are trained (leave --generator out)"
+        domains = read_domains(config, [other] if config.generator != "unit" else [])
+        (self.photos, unseen_a), (self.artworks, unseen_b) = map(_withheld, domains)
         self.unseen = UnpairedCrops(unseen_a, unseen_b, config.crop, config.artwork_size, config.seed + 1)
         self.samples = sample_photos(self.photos)
         artwork = read_picture(self.artworks[0])
@@ -84,11 +85,7 @@ class UNIT(nn.Module):
         self.artwork = tensor_from_rgb(artwork)
 
         generator = build_generator(config.generator, config.all_generator_options())
-        if not isinstance(generator, Unit):
-            raise TrainError(
-                f"got: generator {config.generator} for the recipe unit; expected: unit, whose halves it trains.\n"
-                "Do this: leave --generator out."
-            )
+        assert isinstance(generator, Unit)
         if config.start:
             begin_with(generator, config, Path(config.start))
         self.generator, self.back = generator, generator.counterpart()
@@ -107,13 +104,7 @@ class UNIT(nn.Module):
         }
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
-        config = self.config
-        crops = UnpairedCrops(self.photos, self.artworks, config.crop, config.artwork_size, config.seed)
-        found = crop_batches(
-            crops, first_step=first_step, batch=config.batch, rank=rank, world=world, workers=config.workers
-        )
-        for a, b, *_ in found:
-            yield {"a": a, "b": b}
+        return unpaired_batches(self.config, self.photos, self.artworks, first_step, rank, world)
 
     def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:
         """``a`` photos, ``b`` paintings."""
@@ -160,7 +151,7 @@ class UNIT(nn.Module):
         return terms, painted, unpainted
 
     def _overlap(self, step: int) -> Tensor:
-        """Overlap of the withheld pictures' latents, at the first step of every tick; the last one in between.
+        """Overlap of the latents of ``unseen``, at the first step of every tick; the last one in between.
 
         So the first tick shows that of the networks as they were made.
         """
@@ -169,7 +160,8 @@ class UNIT(nn.Module):
             items = [self.unseen[i] for i in range(self.options.overlap_crops)]
             a = latents_at_places(self.generator.encoder, [item[0] for item in items])
             b = latents_at_places(self.back.encoder, [item[1] for item in items])
-            overlap.fill_(latent_overlap(a, b))
+            # Not finite: the tick says so, as of a loss.
+            overlap.fill_(latent_overlap(a, b) if np.isfinite([a, b]).all() else np.nan)
         return overlap.clone()
 
 
