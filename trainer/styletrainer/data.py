@@ -92,7 +92,8 @@ def sample_photos(photos: Sequence[Photo], count: int = 4, side: int = 256) -> l
     return samples
 
 
-def _random_crop(picture: Picture, side: int, random: np.random.Generator) -> Picture:
+def random_crop(picture: Picture, side: int, random: np.random.Generator) -> Picture:
+    """A square of RGB uint8 (side, side, 3) from anywhere in the picture, half of them mirrored."""
     y = random.integers(picture.shape[0] - side + 1)
     x = random.integers(picture.shape[1] - side + 1)
     crop = picture[y : y + side, x : x + side]
@@ -133,7 +134,7 @@ class Crops(Dataset[Item]):
         of_style = self.artworks[turn]
         artwork = of_style[random.integers(len(of_style))]
         real = scaled(artwork, max(min(artwork.shape[:2]) * random.uniform(0.9, 1.15), self.crop))
-        return photo, tensor_from_rgb(_random_crop(real, self.crop, random)), picture, skipped
+        return photo, tensor_from_rgb(random_crop(real, self.crop, random)), picture, skipped
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item] | TrainError:
         """The items of a batch, as DataLoader asks for them.
@@ -154,7 +155,7 @@ class Crops(Dataset[Item]):
             if photo is None:
                 continue
             if pictures is None:
-                return _random_crop(scaled(photo, side * random.uniform(1.0, 1.6)), side, random), skipped
+                return random_crop(scaled(photo, side * random.uniform(1.0, 1.6)), side, random), skipped
             picture = read_picture(pictures[index])
             if picture is not None and picture.shape != photo.shape:
                 raise TrainError(
@@ -164,7 +165,7 @@ class Crops(Dataset[Item]):
             if picture is not None:
                 # At the size that it was painted in, so that strokes stay sharp.
                 pair = np.dstack([photo, picture])
-                return _random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped
+                return random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped
         raise TrainError(
             "got: 64 unreadable photos in a row; expected: photographs.\nDo this: check the files below --photos."
         )
@@ -184,7 +185,9 @@ class _Slice(Sampler[int]):
             step += 1
 
 
-def crop_batches(crops: Crops, *, first_step: int, batch: int, rank: int, world: int, workers: int) -> Iterator[Item]:
+def crop_batches(
+    crops: Dataset[Item], *, first_step: int, batch: int, rank: int, world: int, workers: int
+) -> Iterator[Item]:
     """Endless batches (photos, artworks, pictures, skipped) from ``first_step`` on."""
     loader: DataLoader[Any] = DataLoader(
         crops,

@@ -18,6 +18,7 @@ from styletrainer.generators.johnson import Johnson
 from styletrainer.generators.realtime import Realtime
 from styletrainer.generators.stylebank import StyleBank
 from styletrainer.generators.unet import UNet
+from styletrainer.generators.unit import Unit
 
 GENERATORS: dict[str, type[nn.Module]] = {
     "realtime": Realtime,
@@ -25,6 +26,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "johnson": Johnson,
     "gramcode": GramCode,
     "stylebank": StyleBank,
+    "unit": Unit,
 }
 
 
@@ -45,6 +47,7 @@ __all__ = [
     "Realtime",
     "StyleBank",
     "UNet",
+    "Unit",
     "build_generator",
     "holds_several_styles",
     "with_margin",

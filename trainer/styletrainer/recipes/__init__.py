@@ -7,10 +7,12 @@ from typing import Any
 
 # name -> module and class; imported when it is asked for
 RECIPES = {
+    "cyclegan": ("cyclegan", "CycleGAN"),
     "hybrid": ("hybrid", "Hybrid"),
     "johnson": ("johnson", "FeedForward"),
     "gramcode": ("gramcode", "GramCodeGAN"),
     "stylebank": ("stylebank", "StyleBankRecipe"),
+    "unit": ("unit", "UNIT"),
 }
 
 
