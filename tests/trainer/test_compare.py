@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from styletrainer import losses
 from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.compare import CONTENT_LAYERS, STYLE_LAYERS, app, read_runs
-from styletrainer.data import list_photos, read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
+from styletrainer.data import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import Realtime, with_margin
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.photos import list_photos
 
 
 @pytest.fixture(scope="module")

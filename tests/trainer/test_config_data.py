@@ -12,8 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from styletrainer.config import config_from_dict, settings_from_toml
-from styletrainer.data import CONTEXT, Crops, crop_batches, list_photos, read_artwork
+from styletrainer.data import CONTEXT, Crops, crop_batches, read_artwork
 from styletrainer.errors import TrainError
+from styletrainer.photos import list_photos
 from styletrainer.pictures import photos_with_pictures
 
 Settings = dict[str, object]

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from styletrainer import losses
 from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.data import list_photos, read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
+from styletrainer.data import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.html_report import charts, read_stats, sheet_of, shown, write_page
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.photos import list_photos
 from styletrainer.report import thumbnail
 
 # What every run is judged by, whatever it was trained with.

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from styletrainer.errors import TrainError
 from styletrainer.photos import Photo
-from styletrainer.photos import list_photos as list_photos  # recipes have it from here
 
 Picture = NDArray[np.uint8]
 

@@ -19,13 +19,13 @@ from styletrainer.data import (
     Item,
     Picture,
     crop_batches,
-    list_photos,
     random_crop,
     read_picture,
     scaled,
     tensor_from_rgb,
 )
 from styletrainer.errors import TrainError
+from styletrainer.photos import ARCHIVES, Photo, list_photos
 from styletrainer.recipe import Batch
 
 # Crops of B show it at a short side of `artwork_size` over or times this: one octave.
@@ -33,7 +33,7 @@ SCALES = 2**0.5
 _SHOWN = 20  # problems of a report; whoever has more than that has one cause
 
 
-def read_domains(config: TrainConfig, found: Sequence[str] = ()) -> tuple[list[Path], list[Path]]:
+def read_domains(config: TrainConfig, found: Sequence[str] = ()) -> tuple[list[Photo], list[Photo]]:
     """The pictures of A, below ``photos``, and of B, ``artworks`` and those below folders among them.
 
     Each is read once, so that what is wrong is known before the first step. ``found``: what the recipe has found wrong.
@@ -68,22 +68,23 @@ def _misplaced(config: TrainConfig) -> list[str]:
     return found
 
 
-def _listed(sources: Sequence[str], setting: str, problems: list[str]) -> list[Path]:
+def _listed(sources: Sequence[str], setting: str, problems: list[str]) -> list[Photo]:
     """Files, and those below folders, in this order; what holds none goes to ``problems``."""
-    found: list[Path] = []
+    found: list[Photo] = []
     for source in map(Path, sources):
-        if source.is_file():
+        if source.is_file() and source.suffix.lower() not in ARCHIVES:
             found.append(source)
             continue
         try:
             found += list_photos(source)
-        except TrainError:
+        except TrainError as error:
             what = "a folder without a picture" if source.is_dir() else "where nothing is"
+            what = str(error).splitlines()[0] if source.is_file() else what
             problems.append(f"{setting}: got {source}, {what}, expected pictures (.jpg, .png, .webp, ...)")
     return list(dict.fromkeys(found))
 
 
-def _wrong(path: Path, setting: str, least: int) -> str | None:
+def _wrong(path: Photo, setting: str, least: int) -> str | None:
     """What makes the file useless as training data, or None."""
     picture = read_picture(path)
     if picture is None:
@@ -101,7 +102,7 @@ class UnpairedCrops(Dataset[Item]):
     fourth, files passed over, is 0: they are what ``data.Crops`` has there.
     """
 
-    def __init__(self, a: Sequence[Path], b: Sequence[Path], crop: int, artwork_size: int, seed: int) -> None:
+    def __init__(self, a: Sequence[Photo], b: Sequence[Photo], crop: int, artwork_size: int, seed: int) -> None:
         self.a, self.b = a, b
         self.crop, self.artwork_size, self.seed = crop, artwork_size, seed
 
@@ -125,7 +126,7 @@ class UnpairedCrops(Dataset[Item]):
 
 
 def unpaired_batches(
-    config: TrainConfig, a: Sequence[Path], b: Sequence[Path], first_step: int, rank: int, world: int
+    config: TrainConfig, a: Sequence[Photo], b: Sequence[Photo], first_step: int, rank: int, world: int
 ) -> Iterator[Batch]:
     """Endless batches of crops: ``a`` and ``b``, RGB float (N, 3, crop, crop), 0-1; this process' share."""
     crops = UnpairedCrops(a, b, config.crop, config.artwork_size, config.seed)
@@ -136,7 +137,7 @@ def unpaired_batches(
         yield {"a": in_a, "b": in_b}
 
 
-def _read(path: Path) -> Picture:
+def _read(path: Photo) -> Picture:
     picture = read_picture(path)
     if picture is None:
         raise TrainError(
@@ -147,7 +148,7 @@ def _read(path: Path) -> Picture:
 
 
 @lru_cache(maxsize=32)
-def _kept(path: Path, largest: int) -> Picture:
+def _kept(path: Photo, largest: int) -> Picture:
     """An artwork, its short side at most ``largest``: few scans are read again and again, and they are large."""
     picture = _read(path)
     return scaled(picture, largest) if min(picture.shape[:2]) > largest else picture

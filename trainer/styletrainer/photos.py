@@ -20,6 +20,7 @@ from webdataset.tariterators import base_plus_ext
 
 from styletrainer.errors import TrainError
 
+ARCHIVES = {".zip", ".tar"}
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 # Bytes of one picture in an archive. What claims to be larger is no photo: it would fill the memory.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from styletrainer.data import list_photos, read_picture
+from styletrainer.data import read_picture
 from styletrainer.errors import TrainError
-from styletrainer.photos import Photo, place
+from styletrainer.photos import Photo, list_photos, place
 
 
 def photos_with_pictures(

@@ -22,7 +22,6 @@ from styletrainer.data import (
     Crops,
     Picture,
     crop_batches,
-    list_photos,
     read_artwork,
     sample_photos,
     tensor_from_rgb,
@@ -34,6 +33,7 @@ from styletrainer.generators import GramCode, with_margin
 from styletrainer.generators.gramcode import NOISE
 from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.photos import Photo, list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.report import thumbnail
 from styletrainer.start import begin_with
@@ -162,7 +162,7 @@ class GramCodeGAN(nn.Module):
         return torch.stack(found).sum()
 
 
-def _read(config: TrainConfig) -> tuple[list[Path], list[Picture]]:
+def _read(config: TrainConfig) -> tuple[list[Photo], list[Picture]]:
     """The photos' paths and the artworks; everything that is wrong is told in one TrainError."""
     problems = [
         f"got: {setting}; expected: none, recipe gramcode has no use for it.\nDo this: {advice}"
@@ -173,7 +173,7 @@ def _read(config: TrainConfig) -> tuple[list[Path], list[Picture]]:
         )
         if given
     ]
-    photos: list[Path] = []
+    photos: list[Photo] = []
     scans: list[Picture] = []
     try:
         photos = list_photos(Path(config.photos))

@@ -22,7 +22,6 @@ from styletrainer.config import TrainConfig
 from styletrainer.data import (
     Crops,
     crop_batches,
-    list_photos,
     read_artwork,
     sample_photos,
     tensor_from_rgb,
@@ -32,6 +31,7 @@ from styletrainer.discriminators import PatchGAN
 from styletrainer.generators import build_generator
 from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.photos import list_photos
 from styletrainer.pictures import photos_with_pictures
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.report import styled_rows

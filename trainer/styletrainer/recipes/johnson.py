@@ -21,7 +21,6 @@ from styletrainer.data import (
     Crops,
     Picture,
     crop_batches,
-    list_photos,
     read_artwork,
     sample_photos,
     tensor_from_rgb,
@@ -30,6 +29,7 @@ from styletrainer.data import (
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.photos import list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn
 from styletrainer.report import styled_rows
 from styletrainer.start import begin_with

@@ -24,7 +24,6 @@ from styletrainer.config import TrainConfig
 from styletrainer.data import (
     Crops,
     crop_batches,
-    list_photos,
     read_artwork,
     sample_photos,
     tensor_from_rgb,
@@ -34,6 +33,7 @@ from styletrainer.errors import TrainError
 from styletrainer.generators import StyleBank, build_generator
 from styletrainer.muon import Muon
 from styletrainer.perceptual import Perceptual, load_weight_sets
+from styletrainer.photos import list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn
 from styletrainer.report import styled_rows
 from styletrainer.start import begin_with, learn_last_style

@@ -27,6 +27,7 @@ from styletrainer.domains import UnpairedCrops, read_domains, unpaired_batches
 from styletrainer.generators import build_generator
 from styletrainer.generators.unit import Encoder, Unit
 from styletrainer.latent_overlap import latent_overlap
+from styletrainer.photos import Photo
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.report import styled_rows
 from styletrainer.start import begin_with
@@ -188,7 +189,7 @@ class _Noise:
         return mean + drawn.to(mean)
 
 
-def _withheld(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+def _withheld(paths: list[Photo]) -> tuple[list[Photo], list[Photo]]:
     """Pictures to train with, and others to measure with: the same ones where there are too few to do without any.
 
     Then the measure has crops that training does not draw, of pictures that it has seen.
