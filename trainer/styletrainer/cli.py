@@ -31,10 +31,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    artworks: Annotated[list[Path], typer.Argument(help="Pictures of one style; with --many one picture a style.")],
-    photos: Annotated[Path, typer.Option(help="Folder of photographs, searched in depth.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
-    recipe: Annotated[str, typer.Option(help="hybrid: content + style + critic + TV.")] = "hybrid",
+    artworks: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures of one style; with --many one picture a style.")
+    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder of photographs, searched in depth.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV of pairs (source,target,style,similarity[,mask]) for --recipe paired."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="hybrid, or paired, which learns from --pairs.")] = "hybrid",
     generator: Annotated[str | None, typer.Option(help="realtime, unet or johnson.")] = None,
     size: Annotated[str | None, typer.Option(help="nano, small or base, of the realtime generator.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; an upper bound with --minutes.")] = None,
@@ -44,6 +50,10 @@ def train(
     vgg: Annotated[
         list[Path] | None,
         typer.Option(help="VGG-19 weights (.safetensors, .pth). Default: STYLESDK_VGG, else downloaded."),
+    ] = None,
+    vgg16: Annotated[
+        list[Path] | None,
+        typer.Option(help="VGG-16 weights, for --recipe paired. Default: STYLESDK_VGG16, else downloaded."),
     ] = None,
     many: Annotated[bool, typer.Option("--many", help="One network of several styles, one a picture.")] = False,
     add_to: Annotated[
@@ -77,8 +87,9 @@ def train(
     values = settings_from_toml(STAGES / f"{stage.value}.toml") if stage else {}
     values |= settings_from_toml(config) if config else {}
     given = {
-        "artworks": [str(p) for p in artworks],
-        "photos": str(photos),
+        "artworks": [str(p) for p in artworks] if artworks else None,
+        "photos": str(photos) if photos else None,
+        "pairs": str(pairs) if pairs else None,
         "run": str(output),
         "recipe": recipe,
         "generator": generator,
@@ -87,8 +98,9 @@ def train(
         "batch": batch,
         "seed": seed,
         "vgg": [str(p) for p in vgg] if vgg else None,
+        "vgg16": [str(p) for p in vgg16] if vgg16 else None,
         "pictures": [str(p) for p in pictures] if pictures else None,
-        "styles": [p.stem for p in artworks] if many else None,
+        "styles": [p.stem for p in artworks or []] if many else None,
         "start": str(start) if start else None,
         "accelerator": device,
         "precision": precision,
@@ -98,6 +110,8 @@ def train(
     if add_to:
         if many or start or size or generator:
             raise TrainError("got: --add-to with --many, --start, --size or --generator; expected: --add-to alone.")
+        if not artworks:
+            raise TrainError("got: --add-to without an artwork; expected: the picture of the new style.")
         values |= _added(add_to, artworks)
     for item in settings or []:
         values |= _setting(item)

@@ -13,7 +13,7 @@ import torch
 
 from styletrainer.checkpoint import write_atomically
 from styletrainer.errors import TrainError
-from styletrainer.generators import GENERATORS, build_generator
+from styletrainer.generators import GENERATORS, build_generator, holds_several_styles
 from styletrainer.recipes import RECIPES, recipe_class
 
 if sys.version_info >= (3, 11):
@@ -22,6 +22,12 @@ else:
     import tomli as tomllib
 
 Layers = dict[str, float]
+# What a recipe may need to be given (its NEEDS) -> what is expected
+_NEEDED = {
+    "artworks": "at least one picture",
+    "photos": "a folder of photographs (--photos)",
+    "pairs": "a CSV of pairs (--pairs)",
+}
 # annotation of a field -> what its value may be
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -40,9 +46,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
 class TrainConfig:
     """Everything that decides the result of a run. Weights multiply losses in units of their targets."""
 
-    artworks: tuple[str, ...]  # pictures of one style; with `styles` one picture a style
-    photos: str  # folder of photographs, searched in depth
-    run: str  # folder of the run
+    artworks: tuple[str, ...] = ()  # pictures of one style; with `styles` one picture a style
+    photos: str = ""  # folder of photographs, searched in depth
+    run: str = ""  # folder of the run
+    pairs: str = ""  # CSV of pairs of pictures with labels, for recipes that learn from pairs
     styles: tuple[str, ...] = ()  # names, when one network learns several styles
     new_style_only: bool = False  # only the parameters of the last of `styles` learn, the others are `start`'s
     recipe: str = "hybrid"
@@ -77,6 +84,7 @@ class TrainConfig:
     workers: int = 1  # processes that read photos
     tick: int = 100  # steps between checkpoint, sample sheet and log line
     vgg: tuple[str, ...] = ()  # perceptual weights; () asks the environment, then PyTorch's URL
+    vgg16: tuple[str, ...] = ()  # the same of VGG-16, for recipes that use it
     pictures: tuple[str, ...] = ()  # folders with a teacher's picture of every photo, one a style that learns
     start: str | None = None  # finished run of the same generator whose weights to begin with
 
@@ -108,9 +116,7 @@ class TrainConfig:
             found.append(f"minutes: got {self.minutes}, expected more than 0")
         if not 0 <= self.ema < 1:
             found.append(f"ema: got {self.ema}, expected 0 up to 1")
-        if not self.artworks:
-            found.append("artworks: got none, expected at least one picture")
-        found += self._wrong_styles() + ([] if stored else self._half_named_pictures())
+        found += self._wrong_data() + self._wrong_styles() + ([] if stored else self._half_named_pictures())
         if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
             found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
         if self.recipe in RECIPES:
@@ -125,6 +131,11 @@ class TrainConfig:
             except (TypeError, KeyError, ValueError, RuntimeError) as error:
                 found.append(f"generator_options: {self.generator} does not take {self.generator_options} ({error!r})")
         return found
+
+    def needs(self) -> tuple[str, ...]:
+        """What the recipe must be given: its ``NEEDS``, of artworks, photos and pairs."""
+        usual = ("artworks", "photos")
+        return getattr(recipe_class(self.recipe), "NEEDS", usual) if self.recipe in RECIPES else usual
 
     def options(self) -> Any:
         """The recipe's own settings, an instance of its ``Options``."""
@@ -142,17 +153,27 @@ class TrainConfig:
                 found.append(f"{entry.name}: got {value!r}, expected layer names with numbers")
         return found
 
+    def _wrong_data(self) -> list[str]:
+        """What the recipe needs and was not given, and what was given and it would not read."""
+        needs = self.needs()
+        found = [f"{name}: got none, expected {_NEEDED[name]}" for name in needs if not getattr(self, name)]
+        unread = {name: getattr(self, name) for name in _NEEDED if name not in needs and getattr(self, name)}
+        found += [f"{name}: got {got!r}, expected none: {self.recipe} does not read it" for name, got in unread.items()]
+        return found if self.run else [*found, "run: got none, expected a folder for the run (-o)"]
+
     def _wrong_styles(self) -> list[str]:
         found = []
         expected = max(len(self.learning()), 1)
-        if self.styles and not self.new_style_only and len(self.artworks) != expected:
+        one_each = "artworks" in self.needs() and not self.new_style_only
+        if self.styles and one_each and len(self.artworks) != expected:
             found.append(f"artworks: got {len(self.artworks)}, expected one for each of {len(self.styles)} styles")
         if self.pictures and len(self.pictures) != expected:
             found.append(f"pictures: got {len(self.pictures)} folders, expected {expected}, one a style that learns")
         if len(self.styles) == 1 or len(set(self.styles)) != len(self.styles):
             found.append(f"styles: got {', '.join(self.styles)}, expected two or more different names")
-        if self.styles and self.generator != "realtime":
-            found.append(f"generator: got {self.generator}, expected realtime, which alone holds several styles")
+        if self.styles and self.generator in GENERATORS and not holds_several_styles(self.generator):
+            able = ", ".join(filter(holds_several_styles, GENERATORS))
+            found.append(f"generator: got {self.generator}, expected one that holds several styles: {able}")
         if self.new_style_only and not (self.styles and self.start):
             found.append(
                 "new_style_only: expected `styles`, the new one last, and `start`, the run that has the others"
@@ -192,8 +213,8 @@ class TrainConfig:
 
 
 # What a resumed run may change: how long it runs and what it shows; and where the same files lie.
-FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "compile", "photos", "vgg"}
-SAME_NAME = {"artworks", "pictures", "start"}
+FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "compile", "photos", "vgg", "vgg16"}
+SAME_NAME = {"artworks", "pairs", "pictures", "start"}
 
 
 def changed_settings(before: TrainConfig, now: TrainConfig) -> list[str]:
