@@ -53,11 +53,13 @@ def local_descriptors(activations: Tensor) -> Tensor:
 
 
 def global_descriptor(activations: Tensor) -> Tensor:
-    """Activations (N, 256, 28, 28) -> (N, 512): mean and deviation of every channel.
+    """Activations (N, 256, 28, 28) -> (N, 512): mean and deviation of every channel, over their mean.
 
-    The statistics that instance normalisation takes out (Huang & Belongie 2017), no Gram matrix.
+    The statistics that instance normalisation takes out (Huang & Belongie 2017), no Gram matrix. A photo of little
+    contrast is like the same photo of much.
     """
     positions = activations.flatten(2)
     mean = positions.mean(2)
     deviation = ((positions - mean[:, :, None]).square().mean(2) + 1e-6).sqrt()
-    return torch.cat([mean, deviation], 1)
+    statistics = torch.cat([mean, deviation], 1)
+    return statistics / statistics.mean(1, keepdim=True)

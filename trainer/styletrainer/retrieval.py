@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,5 +47,6 @@ def styles_of_classes(
     ``picture``, ``style``, ``similarity``: of each pair the number of its source among ``members``, and its labels.
     """
     votes = np.zeros((members.max() + 1, max(style) + 1))
-    np.add.at(votes, (members[list(picture)], list(style)), list(similarity))
+    where: Any = (members[list(picture)], list(style))
+    np.add.at(votes, where, list(similarity))
     return [int(number) for number in votes.argmax(1)]

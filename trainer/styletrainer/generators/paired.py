@@ -37,9 +37,6 @@ class _Modulated(nn.Module):
         super().__init__()
         self.convs = nn.ModuleList(_conv(channels, channels, 3) for _ in range(2))
         self.scale_shift = nn.ModuleList(nn.Linear(code, 2 * channels) for _ in range(2))
-        for linear in self.scale_shift:  # no style to begin with
-            nn.init.normal_(linear.weight, std=0.02)  # type: ignore[arg-type]
-            nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """Activations (N, C, H, W), code (N or 1, code) -> (N, C, H, W)."""
@@ -123,7 +120,7 @@ class _Chooser(nn.Module):
 
     def __init__(self, generator: Paired) -> None:
         super().__init__()
-        self.generator = generator.eval()
+        self.generator = generator
 
     def forward(self, photo: Tensor) -> Tensor:
         g = self.generator

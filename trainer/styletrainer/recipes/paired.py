@@ -32,8 +32,6 @@ from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.report import thumbnail
 from styletrainer.similarity import feature_similarity, ssim
 
-MRF_LAYERS = ("relu3_1", "relu4_1")
-
 
 class Paired(nn.Module):
     """The mixed-centroid paired GAN. Pictures are RGB float (N, 3, H, W), 0-1."""
@@ -62,16 +60,21 @@ class Paired(nn.Module):
         feature_weight: float = 0.5  # on the activations' distance to the target's
         small_object_weight: float = 1.0
         mrf_weight: float = 0.1
+        mrf_layers: tuple[str, ...] = ("relu3_1", "relu4_1")
 
         def __post_init__(self) -> None:
             """Raises ValueError for what is no choice."""
             if self.descriptor not in NETWORKS or self.fusion not in ("em", "greedy"):
                 raise ValueError("expected descriptor vgg16 or vgg19, fusion em or greedy")
+            if not self.mrf_layers:
+                raise ValueError("expected a layer in mrf_layers; mrf_weight 0 leaves the loss out")
             if not (1 <= self.components <= 64 and 1 <= self.classes <= 1024 and 0 <= self.test_share < 1):
                 raise ValueError("expected components 1-64, classes 1-1024, test_share 0 up to 1")
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
+        if config.generator != "paired":
+            raise TrainError(f"got: generator {config.generator}; expected: paired, the only one of this recipe.")
         self.options: Paired.Options = config.options()
         pairs = read_pairs(Path(config.pairs))
         self.pairs, self.test_pairs = held_out(pairs, self.options.test_share)
@@ -86,7 +89,7 @@ class Paired(nn.Module):
         weight_sets = self._weight_sets()
         self.generator = build_generator(config.generator, self.config.all_generator_options())
         self.critic = PatchGAN(config.critic_channels, config.critic_strided, inputs=6)
-        layers = [*config.content_layers, *config.style_layers, *MRF_LAYERS]
+        layers = [*config.content_layers, *config.style_layers, *self.options.mrf_layers]
         self.perceptual = Perceptual(layers, weight_sets, self.options.descriptor)
         self.perceptual.to(memory_format=torch.channels_last)
         self._remember_codes(weight_sets)
@@ -175,7 +178,8 @@ class Paired(nn.Module):
         if options.small_object_weight:
             terms["small_object"] = losses_paired.important_loss(output, target, batch["importance"])
         if options.mrf_weight:
-            terms["mrf"] = _sum(losses_paired.mrf_loss, ours, theirs, dict.fromkeys(MRF_LAYERS, 1 / len(MRF_LAYERS)))
+            equal = dict.fromkeys(options.mrf_layers, 1 / len(options.mrf_layers))
+            terms["mrf"] = _sum(losses_paired.mrf_loss, ours, theirs, equal)
         if config.style_weight:
             terms["style"] = _sum(losses_paired.gram_loss, ours, theirs, config.style_layers)
         if config.adversarial_weight:
@@ -188,7 +192,7 @@ class Paired(nn.Module):
         """Layers that the losses in use ask for: a term of weight 0 costs nothing."""
         layers = set(self.config.content_layers) if self.options.feature_weight else set()
         layers |= set(self.config.style_layers) if self.config.style_weight else set()
-        return layers | (set(MRF_LAYERS) if self.options.mrf_weight else set())
+        return layers | (set(self.options.mrf_layers) if self.options.mrf_weight else set())
 
     @torch.no_grad()
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
