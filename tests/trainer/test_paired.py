@@ -166,7 +166,7 @@ def test_one_code_for_all_or_one_a_picture() -> None:
 def test_folded_generator_is_the_same_in_onnx_for_every_size(tmp_path: Path) -> None:
     generator = tiny()
     folded = generator.fold()
-    assert folded.code == 6 and folded.stride == 4
+    assert folded.stride == 4 and generator.code == 6
     inputs = {"frame": torch.rand(1, 3, 64, 48), "style": torch.zeros(6)}
     save_onnx(folded, inputs, tmp_path / "g.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "g.onnx"), providers=["CPUExecutionProvider"])
