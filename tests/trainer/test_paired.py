@@ -15,9 +15,11 @@ from pair_files import make_pairs
 from runs import Settings, assert_same_weights, run, stats
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from styletrainer import losses_paired, perceptual
 from styletrainer.checkpoint import WEIGHTS
+from styletrainer.cli import app
 from styletrainer.config import config_from_dict, config_from_run
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
@@ -281,6 +283,35 @@ def test_every_turn_leaves_the_other_player_alone(paired: Settings) -> None:
             parameters = [p for group in player.optimizer.param_groups for p in group["params"]]
             learned = any(p.grad is not None and p.grad.abs().max() > 0 for p in parameters)
             assert learned == (name == turn.player), (name, turn.player)
+
+
+def test_two_halves_of_a_batch_have_the_mean_gradient_of_the_whole(paired: Settings) -> None:
+    recipe = Recipe(config_from_dict(paired | {"batch": 4}, "the test"))
+    recipe.critic.eval()  # its estimate of the spectral norm stays as it is
+    batch = next(recipe.batches(0, 0, 1))
+    parameters = [p for p in recipe.parameters() if p.requires_grad]
+
+    def gradients(part: dict[str, Tensor], step: Step) -> list[Tensor]:
+        total = sum(turn.total() for turn in recipe.turns(part, step))
+        assert isinstance(total, Tensor)
+        return list(torch.autograd.grad(total, parameters))
+
+    whole = gradients(batch, Step(0, 0, 0, 4))
+    halves = [
+        gradients({k: v[2 * rank :][:2] for k, v in batch.items()}, Step(0, 0, 0, 2, rank=rank, world=2))
+        for rank in range(2)
+    ]
+    for expected, *parts in zip(whole, *halves, strict=True):
+        torch.testing.assert_close(sum(parts) / 2, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_command_line_takes_pairs(paired: Settings) -> None:
+    line = ["--recipe", "paired", "--pairs", str(paired["pairs"]), "-o", "r", "--vgg16", "w.pth", "--dry-run"]
+    done = CliRunner().invoke(app, [*line, "--set", "descriptor=vgg19"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["pairs"] == paired["pairs"] and found["vgg16"] == ["w.pth"] and found["artworks"] == []
+    assert found["generator"] == "paired" and found["recipe_options"] == {"descriptor": "vgg19"}
 
 
 @pytest.mark.parametrize(
