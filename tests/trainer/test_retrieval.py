@@ -122,3 +122,21 @@ def test_chooser_chooses_by_content_and_is_the_same_in_onnx(descriptor: Descript
         np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-6)
         chosen.add(expected)
     assert len(chosen) > 1
+
+
+def test_chooser_and_generator_build_as_plans(tmp_path: Path) -> None:
+    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    generator = Paired(channels=4, n_blocks=1, code=5, styles=3, classes=5, network="vgg19")
+    save_onnx(generator.chooser(), {"photo": torch.rand(1, 3, 70, 90)}, tmp_path / "chooser.onnx")
+    inputs = {"photo": torch.rand(1, 3, 64, 48), "style": torch.zeros(5)}
+    save_onnx(generator.fold(), inputs, tmp_path / "generator.onnx")
+    for name in ("chooser", "generator"):
+        builder = trt.Builder(trt.Logger(trt.Logger.INTERNAL_ERROR))
+        network = builder.create_network(0)
+        parser = trt.OnnxParser(network, trt.Logger(trt.Logger.INTERNAL_ERROR))
+        parsed = parser.parse((tmp_path / f"{name}.onnx").read_bytes())
+        assert parsed, [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+        profile.set_shape("photo", (1, 3, 32, 32), (1, 3, 64, 64), (1, 3, 128, 128))
+        config.add_optimization_profile(profile)
+        assert builder.build_serialized_network(network, config) is not None, name

@@ -125,7 +125,8 @@ class _Chooser(nn.Module):
     def forward(self, photo: Tensor) -> Tensor:
         g = self.generator
         x = (g.descriptor(photo) - g.get_buffer("descriptor_mean")) / g.get_buffer("descriptor_scale")
-        distances = (x - g.get_buffer("centroids")).square().mean(1)
-        # One row a class, a one where its style is: of two classes as near the first wins, as everywhere.
-        code: Tensor = g.get_buffer("class_styles").index_select(0, distances.argmin(0, keepdim=True))[0] @ g.codes()
+        distances = (x[:, None] - g.get_buffer("centroids")).square().mean(2)
+        # Of two classes as near the first wins. With the batch's axis: TensorRT takes no argmin of a vector.
+        nearest = g.get_buffer("class_styles").index_select(0, distances.argmin(1))
+        code: Tensor = (nearest @ g.codes())[0]
         return code
