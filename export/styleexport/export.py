@@ -62,8 +62,8 @@ def export_onnx(
     """
     generator, config = generator_from_run(run)
     styles = styles_of(config, generator)
-    name = name or (run.name if styles else Path(config.artworks[0]).stem)
-    if photos is None and Path(config.photos).is_dir():
+    name = name or (Path(config.artworks[0]).stem if config.artworks and not styles else run.name)
+    if photos is None and config.photos and Path(config.photos).is_dir():
         photos = Path(config.photos)
     contract = contract_from_generator(generator)
     # A file is STYLE, STYLE.nano or STYLE.base.
@@ -210,8 +210,9 @@ def training_record(run: Path, config: TrainConfig) -> dict[str, Any]:
     """Settings of a run and its last figures; under ``before`` the same of the run that it began with."""
     settings = dataclasses.asdict(config)
     # Where the files lay on the machine that trained is nobody's business.
-    for key in ("run", "photos", "vgg", "accelerator", "workers", "tick"):
+    for key in ("run", "photos", "vgg", "vgg16", "accelerator", "workers", "tick"):
         settings.pop(key)
+    settings["pairs"] = Path(config.pairs).name
     settings["artworks"] = [Path(artwork).name for artwork in config.artworks]
     settings["pictures"] = [Path(folder).name for folder in config.pictures]
     settings["start"] = Path(config.start).name if config.start else None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from styletrainer.errors import TrainError
-from styletrainer.perceptual import ENVIRONMENT, VGG19, Perceptual, load_weight_sets
+from styletrainer.perceptual import ENVIRONMENT, VGG, Perceptual, load_weight_sets
 
 
 def test_vgg_follows_torchvisions_order(material: Path) -> None:
@@ -23,7 +23,7 @@ def test_vgg_follows_torchvisions_order(material: Path) -> None:
     for index in (0, 2):
         x = F.relu(F.conv2d(x, weights[f"features.{index}.weight"], padding=1))
     x = F.relu(F.conv2d(F.max_pool2d(x, 2), weights["features.5.weight"], padding=1))
-    found = VGG19(weights)(picture, ["relu2_1", "relu1_2"])
+    found = VGG(weights)(picture, ["relu2_1", "relu1_2"])
     torch.testing.assert_close(found["relu2_1"], x)
     assert found["relu1_2"].shape == (1, 64, 32, 32)
 

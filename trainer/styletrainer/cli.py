@@ -14,6 +14,8 @@ from rich.console import Console
 
 from styletrainer.config import config_from_dict, config_from_run, settings_from_toml
 from styletrainer.errors import TrainError
+from styletrainer.generators import GENERATORS
+from styletrainer.recipes import RECIPES
 
 STAGES = Path(__file__).parent / "stages"
 
@@ -39,13 +41,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def train(
-    artworks: Annotated[list[Path], typer.Argument(help="Pictures of one style; with --many one picture a style.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    artworks: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures of one style; with --many one picture a style.")
+    ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Photographs: folder, searched in depth, .zip, or a WebDataset's .tar.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="hybrid: content + style + critic + TV.")] = "hybrid",
-    generator: Annotated[str | None, typer.Option(help="realtime, unet or johnson.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV of pairs (source,target,style,similarity[,mask]) for --recipe paired."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help=", ".join(sorted(RECIPES)) + ".")] = "hybrid",
+    generator: Annotated[str | None, typer.Option(help=f"{', '.join(GENERATORS)}. Default: the recipe's.")] = None,
     size: Annotated[str | None, typer.Option(help="nano, small or base, of the realtime generator.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; an upper bound with --minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this much training time.")] = None,
@@ -60,6 +68,10 @@ def train(
     vgg: Annotated[
         list[Path] | None,
         typer.Option(help="VGG-19 weights (.safetensors, .pth). Default: STYLESDK_VGG, else downloaded."),
+    ] = None,
+    vgg16: Annotated[
+        list[Path] | None,
+        typer.Option(help="VGG-16 weights, for --recipe paired. Default: STYLESDK_VGG16, else downloaded."),
     ] = None,
     many: Annotated[bool, typer.Option("--many", help="One network of several styles, one a picture.")] = False,
     add_to: Annotated[
@@ -93,8 +105,9 @@ def train(
     values = settings_from_toml(STAGES / f"{stage.value}.toml") if stage else {}
     values |= settings_from_toml(config) if config else {}
     given = {
-        "artworks": [str(p) for p in artworks],
+        "artworks": [str(p) for p in artworks] if artworks else None,
         "photos": str(photos) if photos else None,
+        "pairs": str(pairs) if pairs else None,
         "run": str(output),
         "recipe": recipe,
         "generator": generator,
@@ -105,8 +118,9 @@ def train(
         "batch": batch,
         "seed": seed,
         "vgg": [str(p) for p in vgg] if vgg else None,
+        "vgg16": [str(p) for p in vgg16] if vgg16 else None,
         "pictures": [str(p) for p in pictures] if pictures else None,
-        "styles": [p.stem for p in artworks] if many else None,
+        "styles": [p.stem for p in artworks or []] if many else None,
         "start": str(start) if start else None,
         "accelerator": device,
         "precision": precision,
@@ -116,6 +130,8 @@ def train(
     if add_to:
         if many or start or size or generator:
             raise TrainError("got: --add-to with --many, --start, --size or --generator; expected: --add-to alone.")
+        if not artworks:
+            raise TrainError("got: --add-to without an artwork; expected: the picture of the new style.")
         values |= _added(add_to, artworks)
     for item in settings or []:
         values |= _setting(item)

@@ -24,6 +24,12 @@ else:
     import tomli as tomllib
 
 Layers = dict[str, float]
+# What a recipe may need to be given (its NEEDS) -> what is expected
+_NEEDED = {
+    "artworks": "at least one picture",
+    "photos": f"{PHOTO_SOURCES} (--photos)\n{FREE_SETS}",
+    "pairs": "a CSV of pairs (--pairs)",
+}
 # annotation of a field -> what its value may be
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -42,9 +48,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
 class TrainConfig:
     """Everything that decides the result of a run. Weights multiply losses in units of their targets."""
 
-    artworks: tuple[str, ...]  # pictures of one style; with `styles` one picture a style
-    run: str  # folder of the run
+    artworks: tuple[str, ...] = ()  # pictures of one style; with `styles` one picture a style
     photos: str = ""  # photographs: a folder, searched in depth, a .zip, or a WebDataset's .tar
+    run: str = ""  # folder of the run
+    pairs: str = ""  # CSV of pairs of pictures with labels, for recipes that learn from pairs
     styles: tuple[str, ...] = ()  # names, when one network learns several styles
     new_style_only: bool = False  # only the parameters of the last of `styles` learn, the others are `start`'s
     recipe: str = "hybrid"
@@ -82,6 +89,7 @@ class TrainConfig:
     workers: int = 1  # processes that read photos
     tick: int = 100  # steps between checkpoint, sample sheet and log line
     vgg: tuple[str, ...] = ()  # perceptual weights; () asks the environment, then PyTorch's URL
+    vgg16: tuple[str, ...] = ()  # the same of VGG-16, for recipes that use it
     pictures: tuple[str, ...] = ()  # folders with a teacher's picture of every photo, one a style that learns
     start: str | None = None  # finished run of the same generator whose weights to begin with
 
@@ -115,11 +123,7 @@ class TrainConfig:
             found.append(f"minutes: got {self.minutes}, expected more than 0")
         if not 0 <= self.ema < 1:
             found.append(f"ema: got {self.ema}, expected 0 up to 1")
-        if not self.photos and self._needs_photos():
-            found.append(f"photos: got none, expected {PHOTO_SOURCES} (--photos)\n{FREE_SETS}")
-        if not self.artworks:
-            found.append("artworks: got none, expected at least one picture")
-        found += self._wrong_styles() + ([] if stored else self._half_named_pictures())
+        found += self._wrong_data() + self._wrong_styles() + ([] if stored else self._half_named_pictures())
         if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
             found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
         if self.recipe in RECIPES:
@@ -135,13 +139,14 @@ class TrainConfig:
                 found.append(f"generator_options: {self.generator} does not take {self.generator_options} ({error!r})")
         return found
 
+    def needs(self) -> tuple[str, ...]:
+        """What the recipe must be given: its ``NEEDS``, of artworks, photos and pairs."""
+        usual = ("artworks", "photos")
+        return getattr(recipe_class(self.recipe), "NEEDS", usual) if self.recipe in RECIPES else usual
+
     def options(self) -> Any:
         """The recipe's own settings, an instance of its ``Options``."""
         return recipe_class(self.recipe).Options(**self.recipe_options)
-
-    def _needs_photos(self) -> bool:
-        """A recipe that has its pictures from elsewhere says so: its ``DEFAULTS`` have ``photos`` ""."""
-        return self.recipe in RECIPES and "photos" not in recipe_class(self.recipe).DEFAULTS
 
     def _wrong_types(self) -> list[str]:
         """Fields whose value is not of the kind of their default."""
@@ -155,10 +160,19 @@ class TrainConfig:
                 found.append(f"{entry.name}: got {value!r}, expected layer names with numbers")
         return found
 
+    def _wrong_data(self) -> list[str]:
+        """What the recipe needs and was not given, and what was given and it would not read."""
+        needs = self.needs()
+        found = [f"{name}: got none, expected {_NEEDED[name]}" for name in needs if not getattr(self, name)]
+        unread = {name: getattr(self, name) for name in _NEEDED if name not in needs and getattr(self, name)}
+        found += [f"{name}: got {got!r}, expected none: {self.recipe} does not read it" for name, got in unread.items()]
+        return found if self.run else [*found, "run: got none, expected a folder for the run (-o)"]
+
     def _wrong_styles(self) -> list[str]:
         found = []
         expected = max(len(self.learning()), 1)
-        if self.styles and not self.new_style_only and len(self.artworks) != expected:
+        one_each = "artworks" in self.needs() and not self.new_style_only
+        if self.styles and one_each and len(self.artworks) != expected:
             found.append(f"artworks: got {len(self.artworks)}, expected one for each of {len(self.styles)} styles")
         if self.pictures and len(self.pictures) != expected:
             found.append(f"pictures: got {len(self.pictures)} folders, expected {expected}, one a style that learns")
@@ -206,8 +220,8 @@ class TrainConfig:
 
 
 # What a resumed run may change: how long it runs and what it shows; and where the same files lie.
-FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "compile", "photos", "vgg"}
-SAME_NAME = {"artworks", "pictures", "start"}
+FREE_TO_CHANGE = {"run", "steps", "minutes", "workers", "tick", "accelerator", "compile", "photos", "vgg", "vgg16"}
+SAME_NAME = {"artworks", "pairs", "pictures", "start"}
 
 
 def changed_settings(before: TrainConfig, now: TrainConfig) -> list[str]:

@@ -188,8 +188,20 @@ def crop_batches(
     crops: Dataset[Item], *, first_step: int, batch: int, rank: int, world: int, workers: int
 ) -> Iterator[Item]:
     """Endless batches (photos, artworks, pictures, skipped) from ``first_step`` on."""
+    found = item_batches(crops, first_step=first_step, batch=batch, rank=rank, world=world, workers=workers)
+    for photos, artworks, pictures, skipped in found:
+        yield photos, artworks, pictures, int(skipped.sum())
+
+
+def item_batches(
+    items: Dataset[Any], *, first_step: int, batch: int, rank: int, world: int, workers: int
+) -> Iterator[Any]:
+    """Endless collated batches of ``items`` from ``first_step`` on: this process' share of every global batch.
+
+    ``items`` hand over an error of theirs as ``Crops.__getitems__`` does; it is raised here.
+    """
     loader: DataLoader[Any] = DataLoader(
-        crops,
+        items,
         batch_size=batch,
         sampler=_Slice(first_step, batch, rank, world),
         collate_fn=_collated,
@@ -200,11 +212,10 @@ def crop_batches(
     for found in loader:
         if isinstance(found, TrainError):
             raise found
-        photos, artworks, pictures, skipped = found
-        yield photos, artworks, pictures, int(skipped.sum())
+        yield found
 
 
-def _collated(items: list[Item] | TrainError) -> Any:
+def _collated(items: list[Any] | TrainError) -> Any:
     return items if isinstance(items, TrainError) else default_collate(items)
 
 

@@ -15,12 +15,13 @@ class PatchGAN(nn.Module):
     Args:
         channels: of the first layer; doubled three times.
         strided: strided layers; 3 gives the 70x70 receptive field, 2 gives 34x34.
+        inputs: channels of what is judged; 6 for a photo and a picture of it (the conditional critic).
     """
 
-    def __init__(self, channels: int = 64, strided: int = 3) -> None:
+    def __init__(self, channels: int = 64, strided: int = 3, inputs: int = 3) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        width_in, width = 3, channels
+        width_in, width = inputs, channels
         for _ in range(strided):
             layers += [spectral_norm(nn.Conv2d(width_in, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
             width_in, width = width, min(2 * width, 8 * channels)
@@ -29,6 +30,6 @@ class PatchGAN(nn.Module):
         self.body = nn.Sequential(*layers)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """RGB float (N, 3, H, W), 0-1 -> logits (N, 1, H', W')."""
+        """RGB float (N, inputs, H, W), 0-1 -> logits (N, 1, H', W')."""
         out: Tensor = self.body(2 * picture - 1)
         return out

@@ -69,7 +69,8 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
                 values = figures.take(training, config.batch * fabric.world_size)
                 if fabric.is_global_zero:
                     save_checkpoint(run, training.state(), training.averaged)
-                    report.tick(training.step, values)
+                    scores = getattr(training.recipe, "scores", None)
+                    report.tick(training.step, values | (scores(training.averaged) if scores else {}))
                     _write_samples(training, run)
                     if done >= 1 or stop:
                         _write_report(training, run, done)

@@ -1,16 +1,18 @@
-"""Perceptual networks: VGG-19 by layer name, and its slim stand-in for the deep layers.
+"""Perceptual networks: VGG-16 and VGG-19 by layer name, and VGG-19's slim stand-in for the deep layers.
 
 Layer names are ``reluB_N``, block B and convolution N (Simonyan & Zisserman 2014). Input is RGB float
 (N, 3, H, W), 0-1; the ImageNet statistics are applied inside.
 
 Weights come from safetensors files (``--vgg``, or the environment variable STYLESDK_VGG, several paths
-joined by the system's path separator), or, when none is given, from PyTorch's own URL.
+joined by the system's path separator; for VGG-16 ``--vgg16`` and STYLESDK_VGG16), or, when none is given, from
+PyTorch's own URL.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,35 +23,68 @@ from torch import Tensor, nn
 from styletrainer.errors import TrainError
 
 ENVIRONMENT = "STYLESDK_VGG"
-# The eight hexadecimal digits are the start of the file's SHA-256, which torch.hub checks.
-URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-
-BLOCKS = (2, 2, 4, 4, 4)  # convolutions per block
-NAMES = tuple(f"{b}_{n}" for b, count in enumerate(BLOCKS, 1) for n in range(1, count + 1))
+BLOCKS = (2, 2, 4, 4, 4)  # VGG-19's convolutions per block
+BLOCKS_16 = (2, 2, 3, 3, 3)
 Weights = dict[str, Tensor]
 
 
-def _feature_index(name: str) -> int:
-    """Index of convolution ``B_N`` in torchvision's ``vgg19().features``."""
+@dataclass(frozen=True)
+class Network:
+    """Which VGG: its blocks, and where its weights come from."""
+
+    name: str
+    blocks: tuple[int, ...]
+    option: str
+    environment: str
+    url: str  # the eight hexadecimal digits are the start of the file's SHA-256, which torch.hub checks
+
+
+_URL = "https://download.pytorch.org/models/"
+NETWORKS = {
+    "vgg16": Network("VGG-16", BLOCKS_16, "--vgg16", "STYLESDK_VGG16", _URL + "vgg16-397923af.pth"),
+    "vgg19": Network("VGG-19", BLOCKS, "--vgg", ENVIRONMENT, _URL + "vgg19-dcbb9e9d.pth"),
+}
+
+
+def _names(blocks: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"{b}_{n}" for b, count in enumerate(blocks, 1) for n in range(1, count + 1))
+
+
+NAMES = _names(BLOCKS)
+
+
+def _feature_index(name: str, blocks: Sequence[int] = BLOCKS) -> int:
+    """Index of convolution ``B_N`` in torchvision's ``vgg19().features``, or of the VGG with these blocks."""
     block, number = map(int, name.split("_"))
-    return sum(2 * count + 1 for count in BLOCKS[: block - 1]) + 2 * (number - 1)
+    return sum(2 * count + 1 for count in blocks[: block - 1]) + 2 * (number - 1)
 
 
-class VGG19(nn.Module):
-    """VGG-19 up to the deepest convolution that ``weights`` hold, frozen."""
+def blank_weights(network: str, layer: str) -> Weights:
+    """Zeros in the shapes of ``network`` ("vgg16", "vgg19") up to ``layer``: a place for weights that come later."""
+    blocks, weights, channels = NETWORKS[network].blocks, Weights(), 3
+    names = _names(blocks)
+    for name in names[: names.index(layer.removeprefix("relu")) + 1]:
+        key, width = f"features.{_feature_index(name, blocks)}", min(32 * 2 ** int(name[0]), 512)
+        weights |= {f"{key}.weight": torch.zeros(width, channels, 3, 3), f"{key}.bias": torch.zeros(width)}
+        channels = width
+    return weights
 
-    def __init__(self, weights: Weights) -> None:
+
+class VGG(nn.Module):
+    """VGG-19, or the VGG of other ``blocks``, up to the deepest convolution that ``weights`` hold, frozen."""
+
+    def __init__(self, weights: Weights, blocks: Sequence[int] = BLOCKS) -> None:
         super().__init__()
         self.convs = nn.ParameterDict()
-        for name in NAMES:
-            key = f"features.{_feature_index(name)}"
+        for name in _names(blocks):
+            key = f"features.{_feature_index(name, blocks)}"
             if f"{key}.weight" not in weights:
                 break
             self.convs[f"w{name}"] = weights[f"{key}.weight"]
             self.convs[f"b{name}"] = weights[f"{key}.bias"]
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-        self.layers = [f"relu{name}" for name in NAMES if f"w{name}" in self.convs]
+        self.layers = [f"relu{name}" for name in _names(blocks) if f"w{name}" in self.convs]
         self.requires_grad_(False)
 
     def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -104,11 +139,12 @@ class SlimVGG19(nn.Module):
 class Perceptual(nn.Module):
     """Activations by layer name, each from the full network where it has the layer, else the slim."""
 
-    def __init__(self, layers: Iterable[str], weight_sets: Sequence[Weights]) -> None:
+    def __init__(self, layers: Iterable[str], weight_sets: Sequence[Weights], network: str = "vgg19") -> None:
         super().__init__()
+        which = NETWORKS[network]
         full = next((w for w in weight_sets if "features.0.weight" in w), None)
         slim = next((w for w in weight_sets if "proj1_1.weight" in w), None)
-        self.full = VGG19(full) if full is not None else None
+        self.full = VGG(full, which.blocks) if full is not None else None
         self.slim = SlimVGG19(slim) if slim is not None else None
         have_full = self.full.layers if self.full else []
         have_slim = self.slim.layers if self.slim else ()
@@ -118,7 +154,7 @@ class Perceptual(nn.Module):
             deepest = have_full[-1] if have_full else "no layer"
             raise TrainError(
                 f"got: perceptual weights up to {deepest}; expected: {', '.join(missing)}.\n"
-                "Do this: give --vgg a deeper VGG-19 file, or leave --vgg out to download it, "
+                f"Do this: give {which.option} a deeper {which.name} file, or leave {which.option} out to download it, "
                 "or leave those layers out of the loss."
             )
 
@@ -141,47 +177,61 @@ def available_layers(weight_sets: Sequence[Weights]) -> set[str]:
     return there.union(*(SlimVGG19.layers for w in weight_sets if "proj1_1.weight" in w))
 
 
-def load_weight_sets(paths: Sequence[Path] = ()) -> list[Weights]:
-    """Weights of every file in ``paths``, else of STYLESDK_VGG, else PyTorch's own file.
+def load_weight_sets(paths: Sequence[Path] = (), network: str = "vgg19") -> list[Weights]:
+    """Weights of every file in ``paths``, else of STYLESDK_VGG or STYLESDK_VGG16, else PyTorch's own file.
 
     Beside a VGG-19 file that stops early, other perceptual files of its folder are read too, so that
     a slim network there serves the deeper layers.
     """
-    if not paths and os.environ.get(ENVIRONMENT):
-        paths = [Path(p) for p in os.environ[ENVIRONMENT].split(os.pathsep) if p]
+    which = NETWORKS[network]
+    if not paths and os.environ.get(which.environment):
+        paths = [Path(p) for p in os.environ[which.environment].split(os.pathsep) if p]
     if not paths:
-        return [_download()]
-    weight_sets = [_load(path) for path in paths]
-    if not any("features.34.weight" in w or "proj1_1.weight" in w for w in weight_sets):
+        return [_download(which)]
+    weight_sets = [_load(path, which) for path in paths]
+    if network == "vgg19" and not any("features.34.weight" in w or "proj1_1.weight" in w for w in weight_sets):
         beside = {s for p in paths for s in p.parent.glob("*.safetensors")} - set(paths)
-        weight_sets += [w for w in map(_load, sorted(beside)) if "proj1_1.weight" in w]
+        weight_sets += [w for w in (_load(path, which) for path in sorted(beside)) if "proj1_1.weight" in w]
     return weight_sets
 
 
-def _download() -> Weights:
+def _download(which: Network) -> Weights:
     try:
-        weights: Weights = torch.hub.load_state_dict_from_url(URL, check_hash=True, weights_only=True)
+        weights: Weights = torch.hub.load_state_dict_from_url(which.url, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # no network; a file of another hash
         raise TrainError(
-            f"got: {error} while downloading VGG-19 from {URL}; expected: the weights of the perceptual loss.\n"
-            f"Do this: check the network, or give a local file with --vgg or {ENVIRONMENT}."
+            f"got: {error} while downloading {which.name} from {which.url}; expected: the weights of the perceptual "
+            f"loss.\nDo this: check the network, or give a local file with {which.option} or {which.environment}."
         ) from error
     return weights
 
 
-def _load(path: Path) -> Weights:
+def _load(path: Path, which: Network) -> Weights:
     if not path.is_file():
         raise TrainError(
-            f"got: no file at {path}; expected: VGG-19 weights (.safetensors or .pth).\n"
-            "Do this: give --vgg an existing file, or leave it out to download the weights."
+            f"got: no file at {path}; expected: {which.name} weights (.safetensors or .pth).\n"
+            f"Do this: give {which.option} an existing file, or leave it out to download the weights."
         )
     try:
+        weights: Weights
         if path.suffix == ".safetensors":
-            return load_file(path)
-        weights: Weights = torch.load(path, map_location="cpu", weights_only=True)
-        return weights
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise TrainError(
             f"got: {path}, which does not read as weights ({error}).\n"
-            "Do this: download it again; .safetensors or torchvision's vgg19 .pth are expected."
+            f"Do this: download it again; .safetensors or torchvision's {which.name} .pth are expected."
         ) from error
+    _refuse_other(weights, path, which)
+    return weights
+
+
+def _refuse_other(weights: Weights, path: Path, which: Network) -> None:
+    """VGG-16 and VGG-19 have the same keys up to relu3_3: the fourth convolution of block 3 tells them apart."""
+    held = "VGG-19" if "features.16.weight" in weights else "VGG-16" if "features.17.weight" in weights else which.name
+    if held != which.name:
+        raise TrainError(
+            f"got: {path}, which holds {held}; expected: {which.name} weights, for {which.option}.\n"
+            "Do this: give --vgg a VGG-19 file, --vgg16 a VGG-16 file."
+        )

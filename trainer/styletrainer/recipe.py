@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from styletrainer.config import TrainConfig
 
 Terms = dict[str, Tensor]
 Batch = dict[str, Tensor]
@@ -81,12 +84,14 @@ class Recipe(Protocol):
     """One system: built from a config, an ``nn.Module`` that holds all of its networks.
 
     The class also has ``DEFAULTS``, what of TrainConfig it wants otherwise, and ``Options``, a frozen dataclass of
-    settings of its own (``TrainConfig.recipe_options``). The constructor reads and checks all of the data: whatever
+    settings of its own (``TrainConfig.recipe_options``); ``NEEDS`` names what of TrainConfig it must be given,
+    ("artworks", "photos") where it does not say. The constructor reads and checks all of the data: whatever
     is wrong with it is told there, in one TrainError, before a step is made.
     """
 
     DEFAULTS: dict[str, Any]
     Options: type
+    config: TrainConfig  # as given, completed by what the data tell: names of styles
     generator: nn.Module  # what is averaged, saved, and exported
 
     def to(self, device: torch.device) -> Any:
@@ -105,4 +110,8 @@ class Recipe(Protocol):
         """One step, turn by turn, in autocast; ``batch`` is on the device."""
 
     def sheet(self, averaged: nn.Module) -> Sequence[Sequence[Tensor]]:
-        """Rows of sample pictures of one size, RGB (3, H, W), 0-1, drawn by the averaged generator."""
+        """Rows of sample pictures of one size, RGB (3, H, W), 0-1, drawn by the averaged generator.
+
+        A recipe may also have ``scores(averaged) -> dict[str, float]``: figures that every tick tells beside the
+        losses, of pictures that it does not learn from.
+        """

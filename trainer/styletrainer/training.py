@@ -95,6 +95,7 @@ def set_up(config: TrainConfig) -> Training:
         fabric.launch()
     torch.manual_seed(config.seed)
     recipe = recipe_class(config.recipe)(config)
+    config = recipe.config
     recipe.to(fabric.device)
     averaged = copy.deepcopy(recipe.generator).requires_grad_(False).eval()
     players: dict[str, Player] = recipe.players()

@@ -15,6 +15,7 @@ from torch import nn
 from styletrainer.generators.frame_units import with_margin
 from styletrainer.generators.gramcode import GramCode
 from styletrainer.generators.johnson import Johnson
+from styletrainer.generators.paired import Paired
 from styletrainer.generators.realtime import Realtime
 from styletrainer.generators.stylebank import StyleBank
 from styletrainer.generators.unet import UNet
@@ -27,6 +28,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "gramcode": GramCode,
     "stylebank": StyleBank,
     "unit": Unit,
+    "paired": Paired,
 }
 
 
@@ -44,6 +46,7 @@ __all__ = [
     "GENERATORS",
     "GramCode",
     "Johnson",
+    "Paired",
     "Realtime",
     "StyleBank",
     "UNet",

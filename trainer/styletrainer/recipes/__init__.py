@@ -13,6 +13,7 @@ RECIPES = {
     "gramcode": ("gramcode", "GramCodeGAN"),
     "stylebank": ("stylebank", "StyleBankRecipe"),
     "unit": ("unit", "UNIT"),
+    "paired": ("paired", "Paired"),
 }
 
 
