@@ -13,7 +13,7 @@ import torch
 
 from styletrainer.checkpoint import write_atomically
 from styletrainer.errors import TrainError
-from styletrainer.generators import GENERATORS, build_generator
+from styletrainer.generators import GENERATORS, build_generator, holds_several_styles
 from styletrainer.recipes import RECIPES, recipe_class
 
 if sys.version_info >= (3, 11):
@@ -151,8 +151,9 @@ class TrainConfig:
             found.append(f"pictures: got {len(self.pictures)} folders, expected {expected}, one a style that learns")
         if len(self.styles) == 1 or len(set(self.styles)) != len(self.styles):
             found.append(f"styles: got {', '.join(self.styles)}, expected two or more different names")
-        if self.styles and self.generator != "realtime":
-            found.append(f"generator: got {self.generator}, expected realtime, which alone holds several styles")
+        if self.styles and self.generator in GENERATORS and not holds_several_styles(self.generator):
+            able = ", ".join(filter(holds_several_styles, GENERATORS))
+            found.append(f"generator: got {self.generator}, expected one that holds several styles: {able}")
         if self.new_style_only and not (self.styles and self.start):
             found.append(
                 "new_style_only: expected `styles`, the new one last, and `start`, the run that has the others"
@@ -244,6 +245,9 @@ def with_recipe_settings(values: dict[str, Any]) -> dict[str, Any]:
     options = values.get("recipe_options", {}) | {k: v for k, v in values.items() if k in own}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     rest = {k: v for k, v in values.items() if k not in own}
+    artworks = rest.get("artworks", ())
+    if getattr(found, "EVERY_ARTWORK_A_STYLE", False) and len(artworks) > 1 and not rest.get("styles"):
+        rest["styles"] = [Path(artwork).stem for artwork in artworks]
     return found.DEFAULTS | rest | ({"recipe_options": options} if options else {})
 
 

@@ -199,7 +199,9 @@ class _Slice(Sampler[int]):
             step += 1
 
 
-def crop_batches(crops: Crops, *, first_step: int, batch: int, rank: int, world: int, workers: int) -> Iterator[Item]:
+def crop_batches(
+    crops: Dataset[Item], *, first_step: int, batch: int, rank: int, world: int, workers: int
+) -> Iterator[Item]:
     """Endless batches (photos, artworks, pictures, skipped) from ``first_step`` on."""
     loader: DataLoader[Any] = DataLoader(
         crops,

@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,8 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
             if training.step % tick == 0 or done >= 1 or stop:
                 values = figures.take(training, config.batch * fabric.world_size)
                 if fabric.is_global_zero:
+                    if finish := getattr(training.recipe, "finish", None):
+                        finish(training.averaged)
                     save_checkpoint(run, training.state(), training.averaged)
                     report.tick(training.step, values)
                     write_sheet(run / f"samples-{training.step:06d}.png", training.recipe.sheet(training.averaged))
@@ -147,17 +150,19 @@ class _Figures:
 
     def __init__(self, seconds: float) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()  # a loss that not every step has is a mean over those that have it
         self.count, self.skipped, self.seconds = 0, 0, seconds
 
     def add(self, terms: dict[str, Tensor], skipped: int) -> None:
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.counts.update(terms.keys())
         self.count += 1
         self.skipped += skipped
 
     def take(self, training: Training, images_a_step: int) -> dict[str, float]:
         """Means since the last call. Raises TrainError where one is not finite: nothing is saved then."""
-        values = {name: float(total) / self.count for name, total in self.sums.items()}
+        values = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise TrainError(
                 f"got: loss {', '.join(bad)} is not finite before step {training.step}; "
@@ -167,7 +172,8 @@ class _Figures:
         elapsed = training.seconds - self.seconds
         values["images_per_second"] = self.count * images_a_step / max(elapsed, 1e-9)
         values["skipped_photos"] = float(self.skipped)
-        self.sums, self.count, self.seconds = {}, 0, training.seconds
+        self.sums, self.counts = {}, Counter()
+        self.count, self.seconds = 0, training.seconds
         return values
 
 

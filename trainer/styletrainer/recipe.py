@@ -80,7 +80,8 @@ class Recipe(Protocol):
 
     The class also has ``DEFAULTS``, what of TrainConfig it wants otherwise, and ``Options``, a frozen dataclass of
     settings of its own (``TrainConfig.recipe_options``). The constructor reads and checks all of the data: whatever
-    is wrong with it is told there, in one TrainError, before a step is made.
+    is wrong with it is told there, in one TrainError, before a step is made. Where it has a method
+    ``finish(averaged)``, that fills what of the averaged generator is no average, each time before it is saved.
     """
 
     DEFAULTS: dict[str, Any]

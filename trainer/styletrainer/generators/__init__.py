@@ -7,10 +7,12 @@ afterwards, so that what the zero padding of the convolutions does to the border
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
 
+from styletrainer.generators.crossdomain import CrossDomain
 from styletrainer.generators.frame_units import with_margin
 from styletrainer.generators.johnson import Johnson
 from styletrainer.generators.realtime import Realtime
@@ -20,6 +22,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "realtime": Realtime,
     "unet": UNet,
     "johnson": Johnson,
+    "crossdomain": CrossDomain,
 }
 
 
@@ -28,4 +31,18 @@ def build_generator(name: str, options: dict[str, Any]) -> nn.Module:
     return GENERATORS[name](**options)
 
 
-__all__ = ["GENERATORS", "Johnson", "Realtime", "UNet", "build_generator", "with_margin"]
+def holds_several_styles(name: str) -> bool:
+    """Whether generator ``name`` takes a number of ``styles``."""
+    return "styles" in inspect.signature(GENERATORS[name]).parameters
+
+
+__all__ = [
+    "GENERATORS",
+    "CrossDomain",
+    "Johnson",
+    "Realtime",
+    "UNet",
+    "build_generator",
+    "holds_several_styles",
+    "with_margin",
+]

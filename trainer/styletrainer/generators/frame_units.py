@@ -20,13 +20,15 @@ def with_margin(generator: nn.Module, photo: Tensor, style: Tensor | None = None
 
 
 class InFrameUnits(nn.Module):
-    """BGR float (N, 3, H, W), 0-255 -> the same, around a generator of RGB 0-1."""
+    """BGR float (N, 3, H, W), 0-255 -> the same, around a generator of RGB 0-1, of one style or several."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator.eval()
         self.stride, self.margin = generator.stride, generator.margin
+        self.styles = getattr(generator, "styles", 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.generator(x[:, [2, 1, 0]] * (1 / 255))[:, [2, 1, 0]] * 255
-        return out
+    def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
+        rgb = x[:, [2, 1, 0]] * (1 / 255)
+        out: Tensor = self.generator(rgb) if style is None else self.generator(rgb, style)
+        return out[:, [2, 1, 0]] * 255

@@ -8,6 +8,7 @@ from typing import Any
 # name -> module and class; imported when it is asked for
 RECIPES = {
     "hybrid": ("hybrid", "Hybrid"),
+    "crossdomain": ("crossdomain", "CrossDomainGAN"),
 }
 
 
