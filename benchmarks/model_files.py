@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def subjects_of(model: str, folder: Path) -> list[Subject]:
         name, chosen = split_style(model)
         path = resolve(name)
     manifest = manifest_from_onnx(read_model_file(path), str(path))
-    styles = tuple(chosen) if chosen else manifest.styles
+    styles = tuple(chosen) if isinstance(chosen, Mapping) else manifest.styles
     several = len(manifest.styles) > 1
     return [Subject(f"{path.stem}:{style}" if several else path.stem, path, style, manifest) for style in styles]
 

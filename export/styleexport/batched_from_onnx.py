@@ -5,6 +5,7 @@
 | frame (in)      | uint8 (N, H, W, 3)  | BGR, 0-255                                |
 | strength (in)   | float32 (N, 1)      | 0 = the photo, 1 = the full style         |
 | style (in)      | float32 (N, S)      | mixing weights, sum 1; with S > 1 styles  |
+|                 | or float32 (N, C)   | codes of styles, where these are          |
 | styled (out)    | uint8 (N, H, W, 3)  | BGR, same H and W                         |
 
 In the file for one frame, strength and style first pass through nodes of their own, and then meet the picture. Here
@@ -24,8 +25,8 @@ from onnx import NodeProto, helper
 
 from styleexport.errors import ExportError
 from styleexport.onnx_graph import Graph
-from styleexport.verify import Sample, run_frames
-from stylesdk.manifest import Manifest
+from styleexport.verify import Sample, code_of, run_frames
+from stylesdk.manifest import STYLIZER, Manifest, check_kind
 from stylesdk.onnx_file import manifest_from_onnx
 
 Shape = list[int]
@@ -42,6 +43,7 @@ def batched_from_onnx(data: bytes, source: str) -> bytes:
             differs from its frames one by one.
     """
     manifest = manifest_from_onnx(data, source)
+    check_kind(manifest, STYLIZER, source)
     model = onnx.load_model_from_string(data)
     graph = Graph(model)
     _widen_byte_rows(graph)
@@ -92,10 +94,10 @@ def _widen(graph: Graph, node: NodeProto, items: dict[str, Shape]) -> bool:
     elif node.op_type == "MatMul" and node.input[1] in graph.constants:
         # A matrix for each frame: one product for all of them may be summed in another order.
         node.input[1] = graph.constant(f"{name}.matrix", graph.constants[node.input[1]][None])
-    elif node.op_type in ("Mul", "Add"):
+    elif node.op_type in ("Mul", "Add", "Sub", "Div"):
         return all(len(items[tensor]) == len(shape) for tensor in node.input if tensor in items)
     else:
-        return node.op_type in ("Cast", "Identity")
+        return node.op_type in ("Cast", "Identity", "Relu", "LeakyRelu", "Sigmoid", "Tanh")
     return True
 
 
@@ -168,13 +170,13 @@ def _check_against_single(single: bytes, batched: bytes, manifest: Manifest, sou
     frames = random.integers(0, 256, (3, 67, 90, 3), dtype=np.uint8)  # no stride divides these
     mixes = random.dirichlet(np.ones(styles), 3).astype(np.float32)
     samples = [
-        Sample(frame, strength, mix if styles > 1 else None)
+        Sample(frame, strength, mix if styles > 1 else None, code_of(mix, manifest.codes))
         for frame, strength, mix in zip(frames, (1.0, 0.0, 0.4), mixes, strict=True)
     ]
     wanted, found = np.stack(run_frames(single, samples)), run_batch(batched, samples)
     # A CPU computes fp16 in fp32, and leaves out roundings between casts where they meet: not the same ones here.
     # A mix of styles adds in another order.
-    allowed = 1 if manifest.precision == "fp16" or len(manifest.styles) > 1 else 0
+    allowed = 1 if manifest.precision == "fp16" or manifest.style_length else 0
     if wanted.shape != found.shape or (largest := np.abs(wanted.astype(np.int16) - found).max()) > allowed:
         what = found.shape if wanted.shape != found.shape else f"by up to {largest} of 255"
         raise ExportError(
@@ -192,7 +194,7 @@ def run_batch(batched: bytes, samples: Sequence[Sample]) -> NDArray[np.uint8]:
         "frame": np.stack([sample.frame for sample in samples]),
         "strength": np.array([[sample.strength] for sample in samples], np.float32),
     }
-    if samples[0].style is not None:
-        feeds["style"] = np.stack([sample.style for sample in samples if sample.style is not None])
+    if samples[0].given is not None:
+        feeds["style"] = np.stack([sample.given for sample in samples if sample.given is not None])
     styled: NDArray[np.uint8] = session.run(["styled"], feeds)[0]
     return styled

@@ -18,7 +18,7 @@ from styleexport.errors import ExportError
 from styleexport.rtx_targets import check_targets, set_targets
 from stylesdk.backends.tensorrt_engine import EXTRAS, collecting_logger, import_flavour
 from stylesdk.gpu import cuda_usable, open_device
-from stylesdk.manifest import Engine, Manifest, read_model_file
+from stylesdk.manifest import STYLIZER, Engine, Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 
 Size = tuple[int, int]  # height, width in pixels
@@ -49,7 +49,8 @@ def engine_from_onnx(
         max_size: the largest; all three equal for a fixed-size plan.
         flavour: ``tensorrt``, ``tensorrt_rtx``, or ``tensorrt_lean``, which TensorRT builds for its lean runtime of
             this and later releases; None for ``tensorrt`` where it and a GPU are there, else ``tensorrt_rtx``.
-        precision: ``fp16`` converts an fp32 file first; None takes the file as it is.
+        precision: ``fp16`` converts an fp32 file first; None takes the file as it is. An encoder or a chooser, which
+            runs once and not for each frame, stays in fp32.
         targets: compute capabilities, such as ``8.9``, that a plan of TensorRT for RTX is for; none is the portable
             plan, for Ampere and later. Turing, ``7.5``, doubles the plan, and so needs one of its own.
         progress: called with the name of a phase and the share of it that is done, 0-1.
@@ -77,7 +78,7 @@ def engine_from_onnx(
     check_targets(trt, flavour, targets)
     engine = _engine(flavour, trt.__version__, targets)
     monitor = progress_monitor(trt, progress) if progress and hasattr(trt, "IProgressMonitor") else None
-    if precision == "fp16" and manifest.precision == "fp32":
+    if precision == "fp16" and manifest.precision == "fp32" and manifest.kind == STYLIZER:
         from styleexport.fp16_from_onnx import fp16_from_onnx
 
         data = fp16_from_onnx(data, str(onnx_path))

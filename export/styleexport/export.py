@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from torch import nn
 
+from styleexport.companions import CodeDifference, companions_beside, companions_from_generator
 from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import fp16_from_onnx, sealed
 from styleexport.int8_calibration import calibration_samples, int8_within_tolerance
@@ -36,8 +39,10 @@ def export_onnx(
     precisions: Sequence[str] = PRECISIONS,
     licence: str = "Apache-2.0",
     photos: Path | None = None,
-) -> dict[Path, Difference]:
+) -> dict[Path, Difference | CodeDifference]:
     """Write ``NAME.onnx``, ``NAME.fp16.onnx``, ``NAME.int8.onnx`` of a run, each verified before one is written.
+
+    Beside them ``NAME.encoder.onnx`` and ``NAME.chooser.onnx``, where the generator has these.
 
     Args:
         run: folder of a training run.
@@ -49,26 +54,31 @@ def export_onnx(
             refused without photographs.
 
     Returns:
-        For each file its difference to the fp32 generator in torch.
+        For each file its difference to the fp32 generator in torch; the models come first.
 
     Raises:
         ExportError: a model outside the tolerance of ``verify``, which is then not written.
         TrainError: no finished checkpoint in ``run``, or a full disk.
     """
     generator, config = generator_from_run(run)
-    name = name or (run.name if config.styles else Path(config.artworks[0]).stem)
+    styles = styles_of(config, generator)
+    name = name or (run.name if styles else Path(config.artworks[0]).stem)
     if photos is None and Path(config.photos).is_dir():
         photos = Path(config.photos)
     contract = contract_from_generator(generator)
-    samples = verification_samples(photos, contract.styles)
+    # A file is STYLE, STYLE.nano or STYLE.base.
+    manifest = _manifest(name, styles or (name.split(".")[0],), run, config, generator, licence)
+    samples = verification_samples(photos, len(manifest.styles), manifest.codes)
+    companions = companions_from_generator(generator, manifest, [sample.frame for sample in samples])
+    hashes = {kind: manifest_from_onnx(data, kind).sha256 for kind, (data, _) in companions.items()}
+    manifest = dataclasses.replace(manifest, companions=hashes)
     wanted = [run_torch(contract, sample) for sample in samples]
-    manifest = _manifest(name, run, config, generator, licence)
     fp32 = onnx_from_generator(generator, manifest)
     models: dict[Path, tuple[bytes, Difference]] = {}
     for precision in precisions:
         path = out / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
         if precision == "int8":
-            calibration = calibration_samples(photos, contract.styles)
+            calibration = calibration_samples(photos, len(manifest.styles), manifest.codes)
             data, found = int8_within_tolerance(fp32, name, calibration, samples, wanted)
         else:
             data = fp32 if precision == "fp32" else fp16_from_onnx(fp32, name)
@@ -77,10 +87,11 @@ def export_onnx(
         quality = manifest_from_onnx(data, name).quality | {"difference_to_torch": dataclasses.asdict(found)}
         manifest = dataclasses.replace(manifest, precision=precision, quality=quality)
         models[path] = sealed(onnx.load_model_from_string(data), manifest), found
+    beside = {out / f"{name}.{kind}.onnx": made for kind, made in companions.items()}
     make_folder(out)
-    for path, (data, _) in models.items():
+    for path, (data, _) in (beside | models).items():
         _write(path, data)
-    return {path: difference for path, (_, difference) in models.items()}
+    return {path: difference for path, (_, difference) in (models | beside).items()}
 
 
 def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
@@ -93,12 +104,13 @@ def fp16_model(path: Path, out: Path, photos: Path | None) -> Path:
     manifest = manifest_from_onnx(data, str(path))
     if manifest.precision != "fp32":
         return path
-    samples = verification_samples(photos, len(manifest.styles))
+    samples = verification_samples(photos, len(manifest.styles), manifest.codes)
     half = fp16_from_onnx(data, str(path))
     wanted, found = run_frames(data, samples), run_frames(half, samples)
     verify_each_style(samples, manifest.styles, wanted, found, "fp16", "fp16 ONNX against fp32 ONNX")
     written = out / f"{path.stem}.fp16.onnx"
     make_folder(out)
+    copy_companions(path, out)
     _write(written, half)
     return written
 
@@ -113,15 +125,23 @@ def int8_model(path: Path, out: Path, photos: Path | None) -> Path:
     manifest = manifest_from_onnx(data, str(path))
     if manifest.precision == "int8":
         return path
-    styles = len(manifest.styles)
-    calibration, samples = calibration_samples(photos, styles), verification_samples(photos, styles)
+    asked = photos, len(manifest.styles), manifest.codes
+    calibration, samples = calibration_samples(*asked), verification_samples(*asked)
     int8, found = int8_within_tolerance(data, str(path), calibration, samples, run_frames(data, samples))
     quality = manifest_from_onnx(int8, str(path)).quality | {"difference_to_fp32": dataclasses.asdict(found)}
     manifest = dataclasses.replace(manifest, precision="int8", quality=quality)
     written = out / f"{path.stem}.int8.onnx"
     make_folder(out)
+    copy_companions(path, out)
     _write(written, sealed(onnx.load_model_from_string(int8), manifest))
     return written
+
+
+def copy_companions(model: Path, out: Path) -> None:
+    """Copy the encoder and the chooser that lie beside ``model`` and belong to it into ``out``, which must exist."""
+    for path, data in companions_beside(model).items():
+        if path.parent.resolve() != out.resolve():
+            _write(out / path.name, data)
 
 
 def make_folder(folder: Path) -> None:
@@ -136,15 +156,53 @@ def _write(path: Path, data: bytes) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
-def _manifest(name: str, run: Path, config: TrainConfig, generator: Any, licence: str) -> Manifest:
+def styles_of(config: TrainConfig, generator: nn.Module) -> tuple[str, ...]:
+    """Names of a run's styles; () where there is one, which is called like the file.
+
+    Raises:
+        ExportError: two artworks of one name, of a generator that names its codes after them.
+    """
+    if config.styles or not getattr(generator, "code", 0) or len(config.artworks) == 1:
+        return config.styles
+    names = tuple(Path(artwork).stem for artwork in config.artworks)
+    if len(set(names)) < len(names):
+        raise ExportError(
+            f"got: artworks named {', '.join(names)}; expected: each name once.\nDo this: rename one, and train anew."
+        )
+    return names
+
+
+def style_codes(generator: nn.Module, styles: Sequence[str]) -> tuple[tuple[float, ...], ...] | None:
+    """The codes (S, C) of a generator's named styles; None where styles are no codes.
+
+    Raises:
+        ExportError: another number of them, another length, or one with a NaN.
+    """
+    length = int(getattr(generator, "code", 0))
+    if not length:
+        return None
+    table = generator.codes().detach().cpu().float().numpy()  # type: ignore[operator]
+    if table.shape != (len(styles), length) or not np.isfinite(table).all():
+        raise ExportError(
+            f"got: codes() of shape {table.shape}{'' if np.isfinite(table).all() else ', with a NaN or an infinity'}; "
+            f"expected: finite numbers ({len(styles)}, {length}), a row for each of {', '.join(styles)}"
+        )
+    # The shortest text that is the same float32.
+    return tuple(tuple(float(str(value)) for value in row) for row in table)
+
+
+def _manifest(
+    name: str, styles: tuple[str, ...], run: Path, config: TrainConfig, generator: Any, licence: str
+) -> Manifest:
     return Manifest(
         name=name,
-        styles=config.styles or (name.split(".")[0],),  # a file is STYLE, STYLE.nano or STYLE.base
+        styles=styles,
         stride=int(generator.stride),
         reach=int(getattr(generator, "reach", 0)),
         precision="fp32",
         licence=licence,
         training=training_record(run, config),
+        codes=style_codes(generator, styles),
     )
 
 

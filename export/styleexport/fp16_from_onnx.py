@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from styleexport.errors import ExportError
-from stylesdk.manifest import KEY, Manifest, sha256_of_onnx
+from stylesdk.manifest import KEY, STYLIZER, Manifest, check_kind, sha256_of_onnx
 from stylesdk.onnx_file import manifest_from_onnx
 
 _LARGEST = float(np.finfo(np.float16).max)
@@ -19,10 +19,11 @@ def fp16_from_onnx(data: bytes, source: str) -> bytes:
     """Serialised fp32 model -> the same with fp16 weights and arithmetic; inputs and outputs are unchanged.
 
     Raises:
-        ModelFileError: not an intact model of ours.
+        ModelFileError: not an intact model of ours, or the encoder or chooser of one.
         ExportError: not an fp32 model, or a weight that fp16 cannot hold.
     """
     manifest = manifest_from_onnx(data, source)
+    check_kind(manifest, STYLIZER, source)  # what is computed once stays in fp32
     if manifest.precision != "fp32":
         raise ExportError(f"got: {source}, precision {manifest.precision}; expected: an fp32 model")
     model = onnx.load_model_from_string(data)

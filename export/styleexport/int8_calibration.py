@@ -9,7 +9,7 @@ import numpy as np
 
 from styleexport.errors import ExportError
 from styleexport.int8_from_onnx import int8_from_onnx
-from styleexport.verify import Difference, Frame, Sample, run_frames, verify_each_style
+from styleexport.verify import Codes, Difference, Frame, Sample, code_of, run_frames, verify_each_style
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.data import list_photos, read_picture
 
@@ -42,7 +42,7 @@ def int8_within_tolerance(
     raise refusal
 
 
-def calibration_samples(photos: Path | None, styles: int) -> list[Sample]:
+def calibration_samples(photos: Path | None, styles: int, codes: Codes | None = None) -> list[Sample]:
     """The middle of photographs; of several ``styles`` each is seen at least four times.
 
     Raises:
@@ -60,9 +60,12 @@ def calibration_samples(photos: Path | None, styles: int) -> list[Sample]:
         )
     frames = [np.ascontiguousarray(_middle(p)[:, :, ::-1]) for p in pictures]
     if styles == 1:
-        return [Sample(frame) for frame in frames]
+        return [Sample(frame, code=code_of(None, codes)) for frame in frames]
     each = np.eye(styles, dtype=np.float32)
-    return [Sample(frames[i % len(frames)], style=each[i % styles]) for i in range(max(_PHOTOS, 4 * styles))]
+    return [
+        Sample(frames[i % len(frames)], style=each[i % styles], code=code_of(each[i % styles], codes))
+        for i in range(max(_PHOTOS, 4 * styles))
+    ]
 
 
 def _middle(picture: Frame) -> Frame:

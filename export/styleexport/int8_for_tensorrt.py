@@ -16,7 +16,7 @@ import onnx
 from onnx import NodeProto
 
 from styleexport.onnx_graph import Graph
-from styleexport.verify import Difference, Sample, run_frames, samples_of, verify_each_style
+from styleexport.verify import Codes, Difference, Sample, run_frames, samples_of, verify_each_style
 from stylesdk.live.scene import render_frame
 from stylesdk.onnx_file import manifest_from_onnx
 
@@ -33,16 +33,17 @@ def int8_plan_within_tolerance(data: bytes, source: str) -> tuple[bytes, Differe
         ModelFileError: not an intact model of ours.
         ExportError: a style outside the tolerance.
     """
-    styles, signed = manifest_from_onnx(data, source).styles, int8_for_tensorrt(data)
-    samples = scene_samples(len(styles))
+    manifest, signed = manifest_from_onnx(data, source), int8_for_tensorrt(data)
+    styles, samples = manifest.styles, scene_samples(len(manifest.styles), manifest.codes)
     wanted, found = (run_frames(model, samples, as_written=True) for model in (data, signed))
     what = f"{source} as TensorRT takes it"
     return signed, verify_each_style(samples, styles, wanted, found, "int8 plan", what)
 
 
-def scene_samples(styles: int) -> list[Sample]:
+def scene_samples(styles: int, codes: Codes | None = None) -> list[Sample]:
     """Frames of the demo's scene, as ``verification_samples`` has photos."""
-    return samples_of([render_frame(17 * index, 160, (384, 512))[:, :, ::-1] for index in range(8)], styles)
+    pictures = [render_frame(17 * index, 160, (384, 512))[:, :, ::-1] for index in range(8)]
+    return samples_of(pictures, styles, codes)
 
 
 def int8_for_tensorrt(data: bytes) -> bytes:

@@ -24,6 +24,7 @@ from styleexport.int8_rounding import Convolution, Rounded, rounded
 from styleexport.int8_styles import kernel_and_bias, spread_channels, style_nodes
 from styleexport.onnx_graph import Graph, attribute
 from styleexport.verify import Sample
+from stylesdk.manifest import STYLIZER, check_kind
 from stylesdk.onnx_file import manifest_from_onnx
 
 _MOVES = ("Cast", "Pad", "Transpose", "Reshape", "DepthToSpace", "Slice")  # values stay what they are
@@ -44,10 +45,11 @@ def int8_from_onnx(data: bytes, source: str, samples: Sequence[Sample], float_la
         float_layers: 0 rounds every convolution, 1 all but the last, 2 all but the last and the first.
 
     Raises:
-        ModelFileError: not an intact model of ours.
+        ModelFileError: not an intact model of ours, or the encoder or chooser of one.
         ExportError: not an fp32 model.
     """
     manifest = manifest_from_onnx(data, source)
+    check_kind(manifest, STYLIZER, source)
     if manifest.precision != "fp32":
         raise ExportError(f"got: {source}, precision {manifest.precision}; expected: an fp32 model")
     graph = Graph(onnx.load_model_from_string(data))
@@ -76,7 +78,7 @@ def int8_from_onnx(data: bytes, source: str, samples: Sequence[Sample], float_la
 
 def _feeds(sample: Sample) -> Tensors:
     feeds: Tensors = {"frame": sample.frame[None], "strength": np.array([sample.strength], np.float32)}
-    return feeds if sample.style is None else feeds | {"style": sample.style}
+    return feeds if sample.given is None else feeds | {"style": sample.given}
 
 
 def _observed(

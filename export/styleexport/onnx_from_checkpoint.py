@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from styleexport.contract import INPUTS, OUTPUT, FrameContract
 from styleexport.errors import ExportError
@@ -22,6 +22,8 @@ from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.generators import build_generator
 
 OPSET = 18  # what torch's exporter writes whatever is asked between 16 and 23
+# Tracing is symbolic: the size of the example decides nothing, and a small one is quick.
+EXAMPLE = torch.zeros(1, 128, 192, 3, dtype=torch.uint8)
 
 
 def generator_from_run(run: Path) -> tuple[nn.Module, TrainConfig]:
@@ -38,8 +40,10 @@ def onnx_from_generator(generator: nn.Module, manifest: Manifest) -> bytes:
     Raises:
         ExportError: the graph fails onnx.checker or shape inference, or is not in the frame contract.
     """
-    model = _traced(contract_from_generator(generator))
-    _strip(model)
+    contract = contract_from_generator(generator)
+    example = {"frame": EXAMPLE, "strength": torch.ones(1), "style": torch.zeros(contract.style_length)}
+    inputs = INPUTS if contract.style_length else INPUTS[:2]
+    model = traced(contract, {name: example[name] for name in inputs}, OUTPUT)
     _check_contract(model)
     _store_half(model)
     return sealed(model, manifest)
@@ -48,33 +52,32 @@ def onnx_from_generator(generator: nn.Module, manifest: Manifest) -> bytes:
 def contract_from_generator(generator: nn.Module) -> FrameContract:
     """The folded generator inside the frame contract."""
     folded: nn.Module = generator.fold()  # type: ignore[operator]
-    return FrameContract(folded).eval()
+    return FrameContract(folded, int(getattr(generator, "styles", 1)), int(getattr(generator, "code", 0))).eval()
 
 
-def _traced(contract: FrameContract) -> onnx.ModelProto:
-    # Tracing is symbolic: the size of the example decides nothing, and a small one is quick.
-    inputs = INPUTS if contract.styles > 1 else INPUTS[:2]
-    example = (torch.zeros(1, 128, 192, 3, dtype=torch.uint8), torch.ones(1), torch.eye(contract.styles)[0])
+def traced(module: nn.Module, example: dict[str, Tensor], output: str) -> onnx.ModelProto:
+    """``module`` as ONNX with the inputs of ``example``, of which ``frame`` keeps H and W free."""
     height = torch.export.Dim("height", min=16, max=8192)
     width = torch.export.Dim("width", min=16, max=8192)
-    sizes: dict[str, Any] = {"frame": {1: height, 2: width}, "strength": None, "style": None}
+    sizes: dict[str, Any] = {name: {1: height, 2: width} if name == "frame" else None for name in example}
     # The exporter logs every absent optional package, and warns about its own deprecations.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            contract,
-            example[: len(inputs)],
-            input_names=list(inputs),
-            output_names=[OUTPUT],
+            module,
+            tuple(example.values()),
+            input_names=list(example),
+            output_names=[output],
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes={name: sizes[name] for name in inputs},
+            dynamic_shapes=sizes,
             verbose=False,
         )
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
+    _strip(proto)
     return proto
 
 
@@ -93,7 +96,8 @@ def _strip(model: onnx.ModelProto) -> None:
     del model.graph.value_info[:]
     del model.functions[:]
     # Named sizes, the same in and out: the exporter writes the crop's arithmetic instead.
-    for value in (model.graph.input[0], model.graph.output[0]):
+    frames = (v for v in (*model.graph.input, *model.graph.output) if len(v.type.tensor_type.shape.dim) == 4)
+    for value in frames:
         for dimension, name in zip(value.type.tensor_type.shape.dim[1:3], ("height", "width"), strict=True):
             dimension.dim_param = name
 

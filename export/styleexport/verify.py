@@ -26,11 +26,20 @@ _SIDES = ((384, 512), (240, 320), (241, 319))  # the last one no stride divides
 
 @dataclass(frozen=True)
 class Sample:
-    """What a model is asked: a BGR uint8 (H, W, 3) frame, a strength, and of several styles their weights (S,)."""
+    """What a model is asked: a BGR uint8 (H, W, 3) frame, a strength, and of several styles their weights (S,).
+
+    Where styles are codes, ``code`` (C,) is the mix of them that the weights stand for.
+    """
 
     frame: Frame
     strength: float = 1.0
     style: Weights | None = None
+    code: Weights | None = None
+
+    @property
+    def given(self) -> Weights | None:
+        """What the model's input ``style`` gets; None where it has none."""
+        return self.style if self.code is None else self.code
 
 
 @dataclass(frozen=True)
@@ -60,24 +69,42 @@ class Difference:
     mean: float
     frames: int
 
+    def __str__(self) -> str:
+        return f"at most {self.max:.0f}, {self.mean:.4f} on average, of 255, over {self.frames} frames"
 
-def verification_samples(photos: Path | None, styles: int) -> list[Sample]:
+
+Codes = Sequence[Sequence[float]]  # of a manifest: (S, C)
+
+
+def verification_samples(photos: Path | None, styles: int, codes: Codes | None = None) -> list[Sample]:
     """BGR frames of a few sizes, each with a strength: photos where there are some, else smooth noise.
 
-    Each of several ``styles`` gets two pictures at full strength; a blend of all is seen at full and at half.
+    Each of several ``styles`` gets two pictures at full strength; a blend of all, or where styles are ``codes`` the
+    mean of two, is seen at full and at half.
     """
-    return samples_of(_pictures(photos), styles)
+    return samples_of(_pictures(photos), styles, codes)
 
 
-def samples_of(pictures: Sequence[Frame], styles: int) -> list[Sample]:
+def samples_of(pictures: Sequence[Frame], styles: int, codes: Codes | None = None) -> list[Sample]:
     """The same of RGB uint8 ``pictures`` of 384x512 and more."""
     if styles == 1:
-        return [Sample(_frame(p, i), 1.0 if i % 4 else 0.5) for i, p in enumerate(pictures)]
-    blend = np.full(styles, 1 / styles, np.float32)
+        code = code_of(None, codes)
+        return [Sample(_frame(p, i), 1.0 if i % 4 else 0.5, code=code) for i, p in enumerate(pictures)]
+    blend = np.zeros(styles, np.float32)
+    blend[: 2 if codes else styles] = 1 / (2 if codes else styles)
     weights = [*np.eye(styles, dtype=np.float32).repeat(2, axis=0), blend, blend]
     frames = [_frame(pictures[i % len(pictures)], i) for i in range(len(weights))]
     strengths = [1.0] * (len(weights) - 1) + [0.5]
-    return [Sample(*values) for values in zip(frames, strengths, weights, strict=True)]
+    given = [code_of(each, codes) for each in weights]
+    return [Sample(*values) for values in zip(frames, strengths, weights, given, strict=True)]
+
+
+def code_of(weights: Weights | None, codes: Codes | None) -> Weights | None:
+    """The mix of ``codes`` (S, C) by ``weights`` (S,), None for the first; None where styles are no codes."""
+    if codes is None:
+        return None
+    table = np.array(codes, np.float32)
+    return table[0] if weights is None else weights @ table
 
 
 def _pictures(photos: Path | None) -> list[Frame]:
@@ -105,7 +132,7 @@ def run_torch(contract: FrameContract, sample: Sample) -> Frame:
     """The contract in torch on one sample."""
     import torch
 
-    style = None if sample.style is None else torch.from_numpy(sample.style)
+    style = None if sample.given is None else torch.from_numpy(sample.given)
     with torch.no_grad():
         styled = contract(torch.from_numpy(sample.frame.copy())[None], torch.tensor([sample.strength]), style)
     out: Frame = styled[0].numpy()
@@ -122,8 +149,8 @@ def run_frames(data: bytes, samples: Sequence[Sample], *, as_written: bool = Fal
     found: list[Frame] = []
     for sample in samples:
         feeds = {"frame": sample.frame[None], "strength": np.array([sample.strength], np.float32)}
-        if sample.style is not None:
-            feeds["style"] = sample.style
+        if sample.given is not None:
+            feeds["style"] = sample.given
         found.append(session.run(["styled"], feeds)[0][0])
     return found
 

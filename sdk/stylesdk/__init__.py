@@ -20,7 +20,7 @@ from stylesdk.errors import (
     StyleSDKError,
 )
 from stylesdk.manifest import Manifest
-from stylesdk.styles import styles
+from stylesdk.styles import encode, styles
 from stylesdk.stylizer import Stylizer
 
 __version__ = "0.1.0"
@@ -40,5 +40,6 @@ __all__ = [
     "StyleSDKError",
     "Stylizer",
     "__version__",
+    "encode",
     "styles",
 ]

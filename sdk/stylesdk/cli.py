@@ -38,7 +38,10 @@ app = typer.Typer(
 )
 console = Console()
 
-_MODEL = "Bundled style or model file. Of several styles in it, MODEL:NAME takes one, MODEL:NAME=0.7,NAME=0.3 blends."
+_MODEL = (
+    "Bundled style or model file. Of several styles in it, MODEL:NAME takes one, MODEL:NAME=0.7,NAME=0.3 blends; "
+    "where the model can, MODEL:PICTURE.jpg takes a picture's style, and MODEL:auto what suits each photo or video."
+)
 Style = Annotated[str, typer.Option("-s", "--style", help=_MODEL)]
 Strength = Annotated[float, typer.Option(min=0.0, max=1.0, help="0 = the photo, 1 = the full style.")]
 KeepColor = Annotated[bool, typer.Option("--keep-color", help="Keep the photo's colours: only the luma is styled.")]

@@ -1,4 +1,4 @@
-"""The only code that checks frames, fits them into an engine's size, and restores them."""
+"""The only code that reads a picture, checks frames, fits them into an engine's size, and restores them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 if sys.platform == "win32":
     # OpenCV reads it once, when it is loaded, and here it is. Without it some cameras take a minute to open.
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from stylesdk.errors import FrameError
 
 Frame = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _DO = "give BGR uint8 (height, width, 3), as cv2.imread and cv2.VideoCapture return it"
 
@@ -40,6 +43,17 @@ def checked(frame: object) -> Frame:
     if frame.shape[0] == 0 or frame.shape[1] == 0:
         raise FrameError(f"shape {frame.shape}, an empty frame", expected="at least one pixel", do=_DO)
     return np.ascontiguousarray(frame)
+
+
+def image_from_file(path: Path) -> Frame | None:
+    """BGR uint8 (H, W, 3), upright by EXIF, whatever depth and channels the file has; None if unreadable."""
+    try:
+        # Not cv2.imread: it cannot open every name on Windows.
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 @dataclass(frozen=True)

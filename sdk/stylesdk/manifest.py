@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,12 @@ from stylesdk.errors import ModelFileError
 
 KEY = "stylesdk.manifest"
 SCHEMA = 1
+CODES_SCHEMA = 2  # of a manifest with a field in _NEWER: an older stylesdk must say that it is too old for it
+STYLIZER = "stylizer"
+COMPANIONS = ("encoder", "chooser")
 MAX_BYTES = 512 * 2**20  # larger than any real-time model; a guard against filling the memory
 _ZEROS = "0" * 64
+_NEWER: dict[str, Any] = {"kind": STYLIZER, "codes": None, "companions": {}}  # left out where they say nothing
 _REBUILD = "export the model again with `stylesdk export`, or copy the file again"
 
 
@@ -43,6 +49,11 @@ class Manifest:
     ``min_size``, ``opt_size``, ``max_size`` are (height, width) in pixels that a plan takes; None in an ONNX
     file, which takes any size. ``reach`` is how many pixels to each side a styled pixel can depend on; 0 means
     unknown, or all of the frame, so that a frame cannot be styled in tiles.
+
+    ``codes``, where the graph's input ``style`` is a code and not mixing weights: that of each of ``styles``, all
+    of one length. ``companions``: which graphs belong to the model, with the ``sha256`` of their manifests; they are
+    files of their own, ``NAME.encoder.onnx`` and ``NAME.chooser.onnx`` with NAME the model's ``name``, whose ``kind``
+    says what they are.
     """
 
     name: str
@@ -51,7 +62,6 @@ class Manifest:
     precision: str  # fp32, fp16, int8
     licence: str
     sha256: str = _ZEROS
-    schema: int = SCHEMA
     min_size: tuple[int, int] | None = None
     opt_size: tuple[int, int] | None = None
     max_size: tuple[int, int] | None = None
@@ -59,10 +69,28 @@ class Manifest:
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
+    kind: str = STYLIZER  # else one of COMPANIONS
+    codes: tuple[tuple[float, ...], ...] | None = None
+    companions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def style_length(self) -> int:
+        """Numbers in the graph's input ``style``: of a code, or a weight for each style; 0 where there is none."""
+        if self.codes:
+            return len(self.codes[0])
+        return len(self.styles) if len(self.styles) > 1 else 0
 
     def to_json(self) -> str:
         """One line of JSON, without white space, keys in order."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
+        values = dataclasses.asdict(self)
+        silent = [name for name, nothing in _NEWER.items() if values[name] == nothing]
+        for name in silent:
+            del values[name]
+        # The schema comes behind the hash, where it always was.
+        items = list(values.items())
+        schema = SCHEMA if len(silent) == len(_NEWER) else CODES_SCHEMA
+        items.insert(list(values).index("sha256") + 1, ("schema", schema))
+        return json.dumps(dict(items), separators=(",", ":"))
 
 
 def manifest_from_json(text: str, source: str) -> Manifest:
@@ -72,17 +100,20 @@ def manifest_from_json(text: str, source: str) -> Manifest:
         schema = values.get("schema")
     except (ValueError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{source}, whose manifest is not JSON ({error})", do=_REBUILD) from error
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, CODES_SCHEMA):
         raise ModelFileError(
             f"{source}, manifest schema {schema!r}",
-            expected=f"schema {SCHEMA}",
+            expected=f"schema {SCHEMA} or {CODES_SCHEMA}",
             do="update stylesdk, or " + _REBUILD,
         )
     try:
+        del values["schema"]
         for key in ("styles", "min_size", "opt_size", "max_size"):
             values[key] = None if values[key] is None else tuple(values[key])
         engine = values["engine"] or None
         values["engine"] = engine and Engine(**engine | {"targets": tuple(engine.get("targets", ()))})
+        codes = values.get("codes")
+        values["codes"] = None if codes is None else tuple(tuple(code) for code in codes)
         manifest = Manifest(**values)
         _check_types(manifest)
         return manifest
@@ -100,6 +131,31 @@ def _check_types(manifest: Manifest) -> None:
     pixels = (manifest.stride - 1, manifest.reach)  # TypeError where one is no number
     if not all(isinstance(value, int) and value >= 0 for value in pixels):
         raise TypeError("stride and reach must be whole numbers of pixels")
+    if manifest.kind not in (STYLIZER, *COMPANIONS):
+        raise TypeError(f"kind must be {', '.join((STYLIZER, *COMPANIONS))}")
+    if manifest.codes is not None:
+        _check_codes(manifest.codes, len(names))
+    kinds, hashes = manifest.companions.keys(), manifest.companions.values()  # AttributeError where it is no dict
+    if not kinds <= set(COMPANIONS) or not all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes):
+        raise TypeError(f"companions must be SHA-256 of {' and '.join(COMPANIONS)}")
+    if manifest.companions and not manifest.style_length:
+        raise TypeError("companions need codes or several styles")
+
+
+def _check_codes(codes: tuple[tuple[float, ...], ...], styles: int) -> None:
+    lengths = {len(code) for code in codes}
+    numbers = all(type(value) in (int, float) and math.isfinite(value) for code in codes for value in code)
+    if len(codes) != styles or len(lengths) != 1 or 0 in lengths or not numbers:
+        raise TypeError("codes must be finite numbers, as many for each style")
+
+
+def check_kind(manifest: Manifest, kind: str, source: str) -> None:
+    """Raise ModelFileError where a file is not of ``kind``: a stylizer, or one of its companions."""
+    if manifest.kind == kind:
+        return
+    found = f"the {manifest.kind} of {manifest.name}" if manifest.kind in COMPANIONS else "a stylizer"
+    right = manifest.name if kind == STYLIZER else f"{manifest.name}.{kind}"
+    raise ModelFileError(f"{source}, {found}", expected=f"a file of kind {kind}", do=f"give {right}.onnx")
 
 
 def sha256_of_onnx(data: bytes, manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""Several styles in one model: how they are named, and the weights that mix them."""
+"""The styles of a model: how they are named, and the weights that mix them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylesdk.errors import ModelFileError, StyleError
-from stylesdk.manifest import Manifest
+from stylesdk.frames import IMAGE_SUFFIXES
+from stylesdk.manifest import STYLIZER, Manifest, check_kind
 
-Weights = NDArray[np.float32]
+Weights = NDArray[np.float32]  # what a graph takes as ``style``: mixing weights (S,), or a code (C,)
+StyleCode = NDArray[np.float32]  # (C,): what a style is to a model whose styles are codes
 Mix = Mapping[str, float]
 
+AUTO = "auto"  # instead of a style's name: the model chooses by the photo
 
-def split_style(text: str) -> tuple[str, Mix | None]:
-    r"""``MODEL``, ``MODEL:NAME`` or ``MODEL:A=0.7,B=0.3`` -> the model, and the mix asked for (None: none).
 
-    A colon of a path stays in the path: a drive's (``C:\x.onnx``), one before a separator, one in the name of
-    a file that exists.
+def split_style(text: str) -> tuple[str, Mix | Path | str | None]:
+    r"""``MODEL``, ``MODEL:NAME``, ``MODEL:A=0.7,B=0.3``, ``MODEL:PICTURE.jpg`` or ``MODEL:auto`` -> model and style.
+
+    The style is a mix, the path of a picture, ``"auto"``, or None where none is asked for. A colon of a path stays
+    in the path: a drive's (``C:\x.onnx``), one before a separator, one in the name of a file that exists.
 
     Raises:
         StyleError: no name after the colon, one twice, or a weight that is no number.
     """
-    model, colon, mix = text.rpartition(":")
-    if not colon or len(model) < 2 or "/" in mix or "\\" in mix or os.path.exists(text):
+    if os.path.exists(text):
         return text, None
-    return model, _mix_from_text(mix)
+    if Path(text).suffix.lower() in IMAGE_SUFFIXES and (found := _split_picture(text)):
+        return found
+    model, colon, mix = text.rpartition(":")
+    if not colon or len(model) < 2 or "/" in mix or "\\" in mix:
+        return text, None
+    return model, AUTO if mix.strip() == AUTO else _mix_from_text(mix)
+
+
+def _split_picture(text: str) -> tuple[str, Path] | None:
+    """At the colon behind which a picture lies; where there is none, at the last one that is not a drive's."""
+    colons = [index for index, letter in enumerate(text) if letter == ":" and index > 1]
+    drives = [at for at in colons if text[at - 2] == ":" and text[at + 1 : at + 2] in ("/", "\\")]
+    splits = [(text[:at], Path(text[at + 1 :])) for at in colons if at not in drives]
+    there = [split for split in splits if split[1].is_file()]
+    return next(iter(there or splits[-1:]), None)
 
 
 def _mix_from_text(text: str) -> Mix:
@@ -47,7 +64,7 @@ def _mix_from_text(text: str) -> Mix:
 
 
 def weights_from_style(style: str | Mix, styles: tuple[str, ...]) -> Weights:
-    """The weights float32 (S,), with sum 1, of a style's name or of a mix of names, in the order of ``styles``.
+    """The mixing weights float32 (S,), with sum 1, of a style's name or of a mix of names, in the order of ``styles``.
 
     Raises:
         StyleError: a name that is not in ``styles``; no weight, one below 0, none above 0, or one that is no number.
@@ -77,15 +94,19 @@ def check_style_input(path: Path, manifest: Manifest | None, shape: Sequence[obj
     """Compare the graph's input ``style`` (its shape; None where it has no such input) with the manifest's styles.
 
     Raises:
-        ModelFileError: several styles need an input of exactly as many weights, one style needs none.
+        ModelFileError: an encoder or a chooser; or an input of another length than the manifest's codes, or than
+            its several styles, and one style without a code needs none.
     """
-    names = manifest.styles if manifest else ()
-    expected = [len(names)] if len(names) > 1 else None
+    if manifest:
+        check_kind(manifest, STYLIZER, str(path))
+    names, length = (manifest.styles, manifest.style_length) if manifest else ((), 0)
     found = None if shape is None else list(shape)
-    if found != expected:
+    if found != ([length] if length else None):
         raise ModelFileError(
             f"{path}, whose manifest names the styles {', '.join(names) or '(no manifest)'}, and whose "
             + ("graph has no input 'style'" if found is None else f"graph has an input 'style' of shape {found}"),
-            expected="no input 'style' for one style, and one of shape [S] for S styles",
+            expected=f"an input 'style' of shape [{length}], a code's length"
+            if manifest and manifest.codes
+            else "no input 'style' for one style, and one of shape [S] for S styles",
             do="copy a plan together with its .plan.json, or export the model again with `stylesdk export`",
         )

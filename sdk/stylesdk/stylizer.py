@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
 from types import TracebackType
 from typing import overload
 
 import numpy as np
 
 from stylesdk.backends import Backend, GpuBackend, QueueingBackend, open_backend
-from stylesdk.errors import ClosedError, FrameError
-from stylesdk.frames import Frame, finished, prepared
+from stylesdk.errors import ClosedError, FrameError, StyleError
+from stylesdk.frames import Frame, finished, image_from_file, prepared
 from stylesdk.gpu.gpu_frame import GpuFrame, OnGpu, is_on_gpu
 from stylesdk.latency import Latency
 from stylesdk.manifest import Manifest
-from stylesdk.mix import Mix, Weights, split_style, weights_from_style
+from stylesdk.mix import AUTO, Mix, StyleCode, Weights, split_style, weights_from_style
+from stylesdk.palette import Palette, Style
 from stylesdk.stream import overlapped
 from stylesdk.styles import DEFAULT, resolve
 from stylesdk.tiles import infer_in_tiles
@@ -30,7 +33,8 @@ class Stylizer:
     Args:
         model: path of an ONNX file or TensorRT plan, or the name of a bundled style. Of a model of several
             styles, ``MODEL:NAME`` or ``MODEL:A=0.7,B=0.3`` chooses what ``run`` uses when it is told none;
-            without, that is the first.
+            without, that is the first. Of a model with an encoder ``MODEL:PICTURE.jpg`` takes the style of a picture,
+            and of one with a chooser ``MODEL:auto`` the one that suits each photo.
         device: ``auto``, ``cpu`` or ``cuda``. A device that cannot be had is an error, never a silent CPU.
         threads: CPU threads, None for every usable core.
         runtime: of ONNX files, ``onnxruntime``, ``openvino``, ``tensorrt``, or ``onnxruntime-tensorrt``
@@ -44,7 +48,8 @@ class Stylizer:
         EngineMismatchError: a plan for another GPU or TensorRT.
         DeviceError: ``device`` cannot be had.
         MissingExtraError: the runtime is not installed; the message has the pip line.
-        StyleError: the style after the colon is not one of the model's, or its weights do not mix.
+        StyleError: the style after the colon is not one of the model's, its weights do not mix, or a picture that
+            does not read or is for a model without an encoder.
 
     One Stylizer belongs to one thread at a time; several Stylizers may run in several threads.
     """
@@ -58,17 +63,34 @@ class Stylizer:
         runtime: str | None = None,
         backend: Backend | None = None,
     ) -> None:
-        file, mix = split_style(os.fspath(model))
-        opened = backend or open_backend(resolve(file), device, threads, runtime)
+        file, chosen = split_style(os.fspath(model))
+        path = Path(file) if backend else resolve(file)
+        opened = backend or open_backend(path, device, threads, runtime)
         self._backend: Backend | None = opened
         self._name, self._manifest = opened.name, opened.manifest
         self._latency = Latency()
+        self._palette = Palette(self._manifest, path.parent, threads)
+        self._default_mix: Mix = {}
+        self._default: Weights | None = None  # what the graph takes; None: nothing, or what suits the photo
+        self._auto = False
         try:
-            first: Weights = np.eye(1, len(self.styles), dtype=np.float32)[0]
-            self._default = weights_from_style(mix, self.styles) if mix else first
+            self._choose_default(chosen)
         except BaseException:
             self.close()
             raise
+
+    def _choose_default(self, chosen: Mix | Path | str | None) -> None:
+        palette = self._palette
+        if isinstance(chosen, Path):
+            self._default = palette.encode(_picture(chosen))
+        elif chosen == AUTO and AUTO not in self.styles:
+            palette.companion("chooser")
+            self._auto = True
+        elif chosen is not None or self.styles:
+            weights = weights_from_style(self.styles[0] if chosen is None else chosen, self.styles)
+            named = zip(self.styles, weights.tolist(), strict=True)
+            self._default_mix = {name: weight for name, weight in named if weight}
+            self._default = palette.mixed(weights)
 
     @property
     def backend(self) -> str:
@@ -87,8 +109,8 @@ class Stylizer:
 
     @property
     def default_style(self) -> Mix:
-        """What ``run`` uses when it is told no style: name -> weight, with sum 1."""
-        return {name: weight for name, weight in zip(self.styles, self._default.tolist(), strict=True) if weight}
+        """What ``run`` uses when it is told no style: name -> weight, with sum 1; none for a picture's or ``auto``."""
+        return dict(self._default_mix)
 
     @property
     def latency(self) -> Latency:
@@ -97,17 +119,17 @@ class Stylizer:
 
     @overload
     def run(
-        self, frame: Frame, strength: float = ..., style: str | Mix | None = ..., *, keep_color: bool = ...
+        self, frame: Frame, strength: float = ..., style: Style | None = ..., *, keep_color: bool = ...
     ) -> Frame: ...
 
     @overload
-    def run(self, frame: OnGpu, strength: float = ..., style: str | Mix | None = ...) -> GpuFrame: ...
+    def run(self, frame: OnGpu, strength: float = ..., style: Style | None = ...) -> GpuFrame: ...
 
     def run(
         self,
         frame: Frame | OnGpu,
         strength: float = 1.0,
-        style: str | Mix | None = None,
+        style: Style | None = None,
         *,
         keep_color: bool = False,
     ) -> Frame | GpuFrame:
@@ -121,6 +143,9 @@ class Stylizer:
             strength: 0 = the photo, 1 = the full style.
             style: one of ``styles``, or a mix of several, name -> weight, weights of 0 or more in any scale.
                 None is what the constructor chose. Another style costs nothing: it is an input, not a reload.
+                Of a model with an encoder also a style picture, BGR uint8 (H, W, 3), or its code, float32 (C,): a
+                picture is encoded anew for every frame, a code from ``stylesdk.encode`` once. Of a model with
+                a chooser also ``"auto"``, the style that suits this frame.
             keep_color: the styled luma with the photo's chroma; of frames in host memory.
 
         Returns:
@@ -130,10 +155,12 @@ class Stylizer:
         Raises:
             FrameError: wrong dtype, rank, channels, an empty frame, or a strength outside 0-1; on the GPU also a
                 size that the plan does not take, or a model that is no plan.
-            StyleError: a style that is not the model's, or weights that do not mix.
+            StyleError: a style that is not the model's, weights that do not mix, a picture or ``"auto"`` for a model
+                that has no encoder or chooser, or a code of another model.
+            ModelFileError: the encoder or the chooser is not beside the model, or damaged.
             ClosedError: after ``close``.
         """
-        backend, weights = self._opened(), self._weights(strength, style)
+        backend, weights = self._opened(), self._weights(strength, style, frame)
         with self._latency.stage("total"):
             if is_on_gpu(frame):
                 return self._run_on_gpu(backend, frame, strength, weights, keep_color)
@@ -149,12 +176,40 @@ class Stylizer:
             raise ClosedError("run() on a closed Stylizer", do="open a new one")
         return self._backend
 
-    def _weights(self, strength: float, style: str | Mix | None) -> Weights | None:
-        """What the backend takes as style."""
+    def _weights(self, strength: float, style: Style | None, photo: object) -> Weights | None:
         if not 0 <= strength <= 1:
             raise FrameError(f"strength {strength}", expected="0 to 1")
-        weights = self._default if style is None else weights_from_style(style, self.styles)
-        return weights if len(weights) > 1 else None
+        return self.style_input(style, photo)
+
+    def style_input(self, style: Style | None = None, photo: object = None) -> Weights | None:
+        """What the graph gets as style: mixing weights (S,) or a code (C,), float32; None where it takes none.
+
+        Arguments and errors as of ``run``; ``photo`` is the frame, which ``"auto"`` chooses by.
+        """
+        if style is None and not self._auto:
+            given = self._default
+        else:
+            given = self._palette.input(AUTO if style is None else style, photo)
+        return given if self._palette.length else None
+
+    @property
+    def takes_codes(self) -> bool:
+        """Whether a style is a code to this model, float32 (C,), and not mixing weights."""
+        return self._palette.has_codes
+
+    def choose(self, photo: Frame) -> Mix | StyleCode:
+        """The style that ``"auto"`` is for a photo, for ``run`` on others: what suits a video's first frame, say.
+
+        Args:
+            photo: BGR uint8 (H, W, 3).
+
+        Returns:
+            A mix of ``styles``, name -> weight, or of a model with codes a code, float32 (C,).
+
+        Raises:
+            StyleError: the model has no chooser.
+        """
+        return self._palette.choose(photo)
 
     def _run_on_gpu(
         self, backend: Backend, frame: object, strength: float, weights: Weights | None, keep_color: bool
@@ -172,7 +227,7 @@ class Stylizer:
         self,
         frames: Iterable[Frame],
         strength: float = 1.0,
-        style: str | Mix | None = None,
+        style: Style | None = None,
         *,
         keep_color: bool = False,
     ) -> Iterator[Frame]:
@@ -180,15 +235,28 @@ class Stylizer:
 
         On a TensorRT plan a frame travels to and from the GPU while another is computed: more frames a second than
         ``run``, each of them one frame later, as the next one is taken from ``frames`` first. Elsewhere the
-        same as ``run``, one at a time as they are asked for.
+        same as ``run``, one at a time as they are asked for. A style picture is encoded once, and ``"auto"`` is what
+        suits the first frame.
         """
         backend = self._opened()
+        style, frames = self._held(style, frames)
         if isinstance(backend, QueueingBackend):
-            look = (strength, self._weights(strength, style), keep_color)
+            look = (strength, self._weights(strength, style, None), keep_color)
             yield from overlapped(backend, frames, look, self._latency, self._opened)
         else:
             for frame in frames:
                 yield self.run(frame, strength, style, keep_color=keep_color)
+
+    def _held(self, style: Style | None, frames: Iterable[Frame]) -> tuple[Style | None, Iterable[Frame]]:
+        """A style that is the same for all of ``frames``."""
+        if isinstance(style, np.ndarray) and style.dtype == np.uint8:
+            return self._palette.encode(style), frames
+        auto = self._auto if style is None else isinstance(style, str) and style == AUTO and AUTO not in self.styles
+        if not auto:
+            return style, frames
+        frames = iter(frames)
+        first = [frame for frame in (next(frames, None),) if frame is not None]
+        return (self.choose(first[0]) if first else None), chain(first, frames)
 
     def close(self) -> None:
         """Free the runtime. May be called twice."""
@@ -211,3 +279,10 @@ class Stylizer:
     def __repr__(self) -> str:
         state = "closed" if self._backend is None else self.backend
         return f"Stylizer({state})"
+
+
+def _picture(path: Path) -> Frame:
+    image = image_from_file(path)
+    if image is None:
+        raise StyleError(f"{path}, which does not read as a picture", expected="a style picture", do="check the path")
+    return image

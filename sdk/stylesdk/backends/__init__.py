@@ -38,7 +38,8 @@ class Backend(Protocol):
     def infer(self, frame: Frame, strength: float, style: Weights | None = None) -> Frame:
         """Style one BGR uint8 (H, W, 3) frame; the result is the caller's to keep.
 
-        ``style`` is float32 (S,) with sum 1 for a model of S > 1 styles, and None for a model of one.
+        ``style`` is float32: a code (C,) where the manifest has codes, else (S,) with sum 1 for a model of S > 1
+        styles, and None for a model of one.
         """
 
     def close(self) -> None:

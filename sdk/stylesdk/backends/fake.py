@@ -15,14 +15,21 @@ class FakeBackend:
     Args:
         canvas: the one (height, width) that it takes, as a fixed-size engine does; None takes any.
         styles: names; the first one inverts, the others paint everything in an even grey, 50, 100 and so on.
+        codes: of the styles, where the model takes codes; then it paints in the even grey of the code's sum.
     """
 
     name = "fake"
 
-    def __init__(self, canvas: tuple[int, int] | None = None, styles: tuple[str, ...] = ("invert",)) -> None:
+    def __init__(
+        self,
+        canvas: tuple[int, int] | None = None,
+        styles: tuple[str, ...] = ("invert",),
+        codes: tuple[tuple[float, ...], ...] | None = None,
+    ) -> None:
         self.manifest: Manifest | None = Manifest(
-            name="fake", styles=styles, stride=1, precision="fp32", licence="Apache-2.0", max_size=canvas
+            name="fake", styles=styles, stride=1, precision="fp32", licence="Apache-2.0", max_size=canvas, codes=codes
         )
+        self._takes_code = codes is not None
         self.frames = 0
         self.closed = False
         self._canvas = canvas
@@ -34,7 +41,9 @@ class FakeBackend:
         self.frames += 1
         photo = frame.astype(np.float32)
         look = 255 - photo
-        if style is not None:
+        if style is not None and self._takes_code:
+            look = np.full_like(photo, style.sum())
+        elif style is not None:
             look = style[0] * look + float(style @ np.arange(len(style))) * 50
         styled = photo + strength * (look - photo)
         return np.rint(styled).astype(np.uint8)

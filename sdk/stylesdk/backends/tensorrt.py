@@ -16,7 +16,7 @@ from stylesdk.backends.tensorrt_engine import (
     Execution,
     Lane,
     RuntimeCache,
-    checked_styles,
+    checked_style_length,
     collecting_logger,
     frame_sizes,
     import_flavour,
@@ -227,7 +227,7 @@ class TensorRTBackend:
                     expected="a plan built by this TensorRT for this GPU",
                     do=rebuild_line(self.manifest),
                 )
-            self._styles = checked_styles(path, self._engine, self.manifest)
+            self._style_length = checked_style_length(path, self._engine, self.manifest)
             self._min, self._max = frame_sizes(self._engine)
             self._bytes = self._max[0] * self._max[1] * 3
 
@@ -248,7 +248,7 @@ class TensorRTBackend:
     def _lane(self, graphs: bool = True) -> Lane:
         context = self._cache.context(self._trt, self._engine, graphs)
         execution = Execution(context, self._device.compute, self.name, self._logger)
-        lane = Lane(Slot(self._device, self._bytes, self._styles, self._kernels), execution)
+        lane = Lane(Slot(self._device, self._bytes, self._style_length, self._kernels), execution)
         self._lanes.append(lane)
         return lane
 

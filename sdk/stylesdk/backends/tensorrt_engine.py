@@ -54,17 +54,17 @@ def collecting_logger(trt: Any) -> Any:
     return Logger()
 
 
-def checked_styles(path: Path, engine: Any, manifest: Manifest | None) -> int:
-    """How many styles an engine mixes. Raises ModelFileError for one that is not in the frame contract."""
+def checked_style_length(path: Path, engine: Any, manifest: Manifest | None) -> int:
+    """Numbers in an engine's input ``style``, 0 without one. Raises ModelFileError outside the frame contract."""
     tensors = _tensors(engine)
-    mixes = "style" in tensors
-    expected = _TENSORS | ({"style": ("INPUT", "FLOAT")} if mixes else {})
+    styled = "style" in tensors
+    expected = _TENSORS | ({"style": ("INPUT", "FLOAT")} if styled else {})
     if tensors != expected:
         raise ModelFileError(
             f"{path}, a plan with the tensors {tensors}", expected=f"{expected}", do="export a stylesdk model"
         )
-    check_style_input(path, manifest, tuple(engine.get_tensor_shape("style")) if mixes else None)
-    return len(manifest.styles) if manifest else 1
+    check_style_input(path, manifest, tuple(engine.get_tensor_shape("style")) if styled else None)
+    return manifest.style_length if manifest else 0
 
 
 def _tensors(engine: Any) -> dict[str, tuple[str, str]]:

@@ -40,8 +40,8 @@ def contract_tensors(manifest: Manifest, *, batched: bool) -> Tensors:
     height, width = manifest.max_size if fixed and manifest.max_size else (-1, -1)
     frame = ("TYPE_UINT8", [*([] if batched else [1]), height, width, 3])
     tensors: Tensors = {"frame": frame, "strength": ("TYPE_FP32", [1])}
-    if len(manifest.styles) > 1:
-        tensors["style"] = ("TYPE_FP32", [len(manifest.styles)])
+    if manifest.style_length:
+        tensors["style"] = ("TYPE_FP32", [manifest.style_length])
     return tensors | {"styled": frame}
 
 

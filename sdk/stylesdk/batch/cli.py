@@ -60,14 +60,16 @@ def batch(
 
 
 def _everywhere(style: str) -> str:
-    """``style`` with a file's absolute path: workers stand in other folders. A bundled name stays one."""
-    file, _ = split_style(style)
-    path = Path(file)
+    """``style`` with the absolute paths of its files: workers stand in other folders. A bundled name stays one."""
+    file, chosen = split_style(style)
+    path, rest = Path(file), style[len(file) :]
+    if isinstance(chosen, Path):
+        rest = f":{chosen.resolve()}"
     if resolve(file) != path:
-        return style
+        return f"{file}{rest}"
     if not path.is_file():  # known now, and not when a cluster has started
         raise ModelFileError(f"{path}: no such file", expected="a model file", do="check the path")
-    return f"{path.resolve()}{style[len(file) :]}"
+    return f"{path.resolve()}{rest}"
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from stylesdk.batch.places import Place, absolute, open_place
 from stylesdk.errors import SinkError, SourceError
+from stylesdk.frames import IMAGE_SUFFIXES
 from stylesdk.live.sinks import VIDEO_SUFFIXES
-from stylesdk.live.sources import IMAGE_SUFFIXES
 
 # Read, and written as .mp4.
 _OTHER_VIDEOS = frozenset({".avi", ".gif", ".m2ts", ".mpeg", ".mpg", ".mts", ".wmv"})

@@ -10,6 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from stylesdk.errors import DeviceError, MissingExtraError
 from stylesdk.frames import Frame
 from stylesdk.latency import usable_cores
 from stylesdk.manifest import Manifest
-from stylesdk.mix import Weights
+from stylesdk.mix import Mix, Weights
+from stylesdk.palette import Palette
 from stylesdk.tiles import run_in_tiles, tiles_for
 
 
@@ -78,7 +80,7 @@ def check_accuracy(
     reference = _Reference(data, manifest, as_written=precision == "int8")
     frames = [photo for photo in photos if photo.shape[:2] == size] + [scene(size)]
     found: dict[str, list[Difference]] = {}
-    for sample in _samples(frames, len(manifest.styles), manifest.styles):
+    for sample in _samples(frames, Palette(manifest, Path())):
         if cancelled.is_set():
             raise Cancelled
         wanted = reference.infer(sample)
@@ -99,13 +101,14 @@ def scene(size: tuple[int, int]) -> Frame:
     return np.pad(frame, (*beyond, (0, 0)), "symmetric")
 
 
-def _samples(frames: Sequence[Frame], count: int, names: Sequence[str]) -> Iterator[_Sample]:
-    styles = np.eye(count, dtype=np.float32)
-    for name, weights in zip(names, styles, strict=True):
+def _samples(frames: Sequence[Frame], palette: Palette) -> Iterator[_Sample]:
+    def given(mix: str | Mix) -> Weights | None:
+        return palette.input(mix) if palette.length else None
+
+    for name in palette.names:
         for frame in frames:
-            yield _Sample(f"style {name}", frame, 1.0, weights if count > 1 else None)
-    blend = np.full(count, 1 / count, np.float32)
-    yield _Sample("half the strength", frames[-1], 0.5, blend if count > 1 else None)
+            yield _Sample(f"style {name}", frame, 1.0, given(name))
+    yield _Sample("half the strength", frames[-1], 0.5, given(dict.fromkeys(palette.names, 1.0)))
 
 
 class _Reference:

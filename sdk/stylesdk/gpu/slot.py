@@ -23,16 +23,16 @@ class Slot:
     Args:
         device: whose context must be current for everything here.
         count: bytes of the largest frame.
-        styles: how many styles the engine mixes; with one there is no such input.
+        style: numbers in the engine's input ``style``; 0 where it has none.
         kernels: to fit frames of other sizes with; None where only fitting ones come.
     """
 
-    def __init__(self, device: Device, count: int, styles: int, kernels: Kernels | None) -> None:
+    def __init__(self, device: Device, count: int, style: int, kernels: Kernels | None) -> None:
         self._device = device
         self._fitting = Fitting(device, kernels) if kernels else None
         self.fit: Fit | None = None  # of the last frame
         self._frame = device.pinned((count,), np.uint8)
-        settings = {"strength": 1} | ({"style": styles} if styles > 1 else {})
+        settings = {"strength": 1} | ({"style": style} if style else {})
         self._settings = {name: device.pinned((length,), np.float32) for name, length in settings.items()}
         sizes = {"frame": count, "styled": count} | {name: array.nbytes for name, array in self._settings.items()}
         self.address = {name: device.allocate(size) for name, size in sizes.items()}

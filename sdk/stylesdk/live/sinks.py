@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from stylesdk.errors import SinkError
-from stylesdk.frames import Frame
-from stylesdk.live.sources import IMAGE_SUFFIXES, Source, SourceFrame
+from stylesdk.frames import IMAGE_SUFFIXES, Frame
+from stylesdk.live.sources import Source, SourceFrame
 from stylesdk.live.styling import Look
 from stylesdk.live.window import WindowSink
 

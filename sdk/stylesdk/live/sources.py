@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import cv2
-import numpy as np
 
 from stylesdk.errors import SourceError
-from stylesdk.frames import Frame
+from stylesdk.frames import IMAGE_SUFFIXES, Frame, image_from_file
 from stylesdk.live.clock import now
 
 Kind = Literal["image", "images", "video", "camera", "stream", "screen", "test"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 _log = logging.getLogger(__name__)
 _SCHEMES = ("rtsp://", "http://", "https://", "tcp://", "udp://")
@@ -184,17 +181,6 @@ def _images_in(paths: Iterator[Path], text: str) -> list[Path]:
 def _is_still(path: Path) -> bool:
     # An image with a foreign suffix; GIF moves, so it is left to the video reader.
     return path.suffix.lower() != ".gif" and cv2.haveImageReader(str(path))
-
-
-def image_from_file(path: Path) -> Frame | None:
-    """BGR uint8 (H, W, 3), upright by EXIF, whatever depth and channels the file has; None if unreadable."""
-    try:
-        # Not cv2.imread: it cannot open every name on Windows.
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error):
-        return None
-    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 class StillsSource:

@@ -10,7 +10,8 @@ import numpy as np
 from stylesdk.frames import Frame
 from stylesdk.live.smoothing import Smoother
 from stylesdk.live.sources import SourceFrame
-from stylesdk.mix import Mix, Weights, weights_from_style
+from stylesdk.mix import Mix, Weights
+from stylesdk.palette import Style
 from stylesdk.stylizer import Stylizer
 
 _FADE = 0.5  # seconds from one style to another
@@ -38,7 +39,8 @@ class Look:
         strength: 0 = the photo, 1 = the full style.
         keep_color: the styled luma with the photo's chroma.
         smoothing: 0-1, how much still parts are steadied; 0 is off.
-        style: name -> weight; None is the Stylizer's own.
+        style: name -> weight; None or an empty one is the Stylizer's own. Where that is ``auto``, each still gets
+            the style that suits it, and a video the one that suits its first frame.
         styles: what the keys 1-9 choose from.
     """
 
@@ -88,7 +90,10 @@ class Styling:
 
     def __init__(self, stylizer: Stylizer, look: Look) -> None:
         self._stylizer, self._look = stylizer, look
-        self._weights: Weights | None = None
+        self._wanted: Mix | None = None  # the Look's style, and what the graph takes for it
+        self._goal: Weights | None = None
+        self._span = 2.0  # from one style to another: sum of the absolute differences in what the graph takes
+        self._weights: Weights | None = None  # on its way to the goal
         self._seconds: float | None = None  # time of the frame before
         self._settings: object = None  # what it was styled with
         self._smoother = Smoother()
@@ -102,30 +107,42 @@ class Styling:
             self._smoother.reset()
             return frame.image
         # Taken once: another thread may change the Look meanwhile.
-        strength, keep_color, mix = self._look.strength, self._look.keep_color, self._mix(frame)
-        styled = self._stylizer.run(frame.image, strength, mix, keep_color=keep_color)
-        settings = (strength, keep_color, mix)
+        strength, keep_color, style = self._look.strength, self._look.keep_color, self._style(frame)
+        styled = self._stylizer.run(frame.image, strength, style, keep_color=keep_color)
+        settings = (strength, keep_color, None if self._weights is None else self._weights.tobytes())
         # A still, which has a name, shares nothing with the one before.
         if frame.name or settings != self._settings:
             self._smoother.reset()
         self._settings = settings
         return self._smoother.smooth(frame.image, styled, self._look.smoothing)
 
-    def _mix(self, frame: SourceFrame) -> Mix | None:
-        """The mix of this frame, on its way to the Look's: by the frames' own time, at once where they have none."""
-        styles, wanted = self._stylizer.styles, self._look.style
-        if len(styles) < 2:
-            return wanted
-        goal = weights_from_style(wanted or self._stylizer.default_style, styles)
+    def _style(self, frame: SourceFrame) -> Style | None:
+        """The style of this frame, on its way to the Look's: by the frames' own time, at once where they have none."""
+        stylizer, goal = self._stylizer, self._goal_for(frame)
+        if goal is None:
+            return None
         before, self._seconds = self._seconds, frame.seconds
         step = math.inf
         if before is not None and self._seconds is not None:
             step = max(self._seconds - before, 0) / _FADE
-        self._weights = goal if self._weights is None else _moved(self._weights, goal, step)
-        return dict(zip(styles, self._weights.tolist(), strict=True))
+        self._weights = goal if self._weights is None else _moved(self._weights, goal, step * self._span)
+        if stylizer.takes_codes:
+            return self._weights
+        return dict(zip(stylizer.styles, self._weights.tolist(), strict=True))
+
+    def _goal_for(self, frame: SourceFrame) -> Weights | None:
+        """What the graph takes for the Look's style; a video's first frame and every still may choose it."""
+        wanted = self._look.style or None
+        begins = self._goal is None or bool(frame.name)
+        if begins or wanted != self._wanted:
+            goal = self._stylizer.style_input(wanted, frame.image)
+            if self._stylizer.takes_codes and goal is not None and self._weights is not None:
+                self._span = float(np.abs(goal - self._weights).sum())  # codes have any scale
+            self._wanted, self._goal = wanted, goal
+        return self._goal
 
 
 def _moved(weights: Weights, goal: Weights, step: float) -> Weights:
-    """``weights`` nearer to ``goal``: by ``step``, where 1 leads from any style to any other."""
-    way = float(np.abs(goal - weights).sum()) / 2
-    return goal if step >= way else weights + np.float32(step / way) * (goal - weights)
+    """``weights`` nearer to ``goal`` by ``step``, the sum of what all of them change by."""
+    way = float(np.abs(goal - weights).sum())
+    return goal if not step < way else weights + np.float32(step / way) * (goal - weights)

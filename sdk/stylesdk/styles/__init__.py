@@ -1,6 +1,7 @@
 """Bundled styles: ``STYLE[.SIZE][.PRECISION].onnx``, each with a model card ``STYLE[.SIZE].md``.
 
-No size in the name means ``small``, no precision ``fp32``.
+No size in the name means ``small``, no precision ``fp32``. A model that takes pictures as styles has its encoder
+beside it, ``NAME.encoder.onnx``; one that chooses a style for a photo its chooser, ``NAME.chooser.onnx``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from stylesdk.backends.plan_file import read_sidecar
 from stylesdk.errors import ModelFileError
-from stylesdk.manifest import Manifest, read_model_file
+from stylesdk.frames import Frame
+from stylesdk.manifest import COMPANIONS, Manifest, read_model_file
+from stylesdk.mix import StyleCode
 from stylesdk.onnx_file import manifest_from_onnx
+from stylesdk.palette import Palette
 
 DEFAULT = "starry_night"
 _FOLDER = Path(__file__).parent
@@ -53,5 +58,28 @@ def styles() -> list[Style]:
     return found
 
 
+def encode(image: Frame, model: str | os.PathLike[str]) -> StyleCode:
+    """The style of a picture as a code, for ``Stylizer.run(frame, style=code)``: computed once, used for every frame.
+
+    Args:
+        image: the style picture, BGR uint8 (H, W, 3), 0-255, 16 pixels a side and more. One longer than 1024 pixels
+            is scaled down to that.
+        model: path of an ONNX file or TensorRT plan whose encoder lies beside it, or the name of a bundled style.
+
+    Returns:
+        float32 (C,), without a unit. Codes of one model mix linearly: 0.5 * a + 0.5 * b lies between two styles.
+
+    Raises:
+        StyleError: a model without an encoder, or no such picture.
+        ModelFileError: the model or its encoder is missing, damaged, or foreign.
+        MissingExtraError: neither onnxruntime nor OpenVINO is installed.
+    """
+    path = resolve(model)
+    plan = path.suffix.lower() in (".plan", ".engine")
+    manifest = read_sidecar(path) if plan else manifest_from_onnx(read_model_file(path), str(path))
+    return Palette(manifest, path.parent).encode(image)
+
+
 def _names() -> list[str]:
-    return sorted(path.name.removesuffix(".onnx") for path in _FOLDER.glob("*.onnx"))
+    names = [path.name.removesuffix(".onnx") for path in _FOLDER.glob("*.onnx")]
+    return sorted(name for name in names if not name.endswith(tuple(f".{kind}" for kind in COMPANIONS)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stylesdk import __version__
-from stylesdk.errors import ModelFileError, SinkError
+from stylesdk.errors import ModelFileError, SinkError, StyleError
 from stylesdk.manifest import read_model_file
 from stylesdk.mix import split_style
 from stylesdk.styles import resolve
@@ -57,7 +57,7 @@ def write_static_page(
 
     Raises:
         ModelFileError: missing, damaged, or no ONNX file.
-        StyleError: the style after the colon is not one of the model's.
+        StyleError: the style after the colon is not one of the model's; a page has neither encoder nor chooser.
         SourceError: onnxruntime-web cannot be had.
         SinkError: ``out`` holds what this function did not write, or cannot be written.
     """
@@ -94,12 +94,18 @@ def _files(model: str, path: Path, onnxruntime_web: str | os.PathLike[str] | Non
 
 
 def _config(stylizer: Stylizer) -> dict[str, Any]:
+    if not stylizer.default_style:
+        raise StyleError(
+            "a picture or auto as the style of a page without a server",
+            expected=f"one of {', '.join(stylizer.styles)}, or a mix of them",
+            do="name a style, or start `stylesdk serve` without --static",
+        )
     # Numbers: a style's name is whatever its manifest says, and no path.
     styles = [
         {"name": name, "title": title_of(name), "thumbnail": f"thumbnails/{number}.jpg"}
         for number, name in enumerate(stylizer.styles, 1)
     ]
-    return {
+    config = {
         "mode": "local",
         "version": __version__,
         "backend": f"onnxruntime-web {VERSION}",
@@ -110,6 +116,8 @@ def _config(stylizer: Stylizer) -> dict[str, Any]:
         "model": "model.onnx.js",
         "runtime": [f"onnxruntime-web/{name}.js" for name in FILES],
     }
+    codes = stylizer.manifest and stylizer.manifest.codes
+    return config | ({"codes": codes} if codes else {})
 
 
 def _with_local_engine(page: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,3 +199,46 @@ def test_pipeline_follows_the_look(three: Stylizer) -> None:
     assert sink.seen[-1] == (19, 100)
     fading = [value for _, value in sink.seen[4:]]
     assert fading == sorted(fading, reverse=True) and len(set(fading)) > 8
+
+
+def coded() -> Stylizer:
+    return Stylizer(backend=FakeBackend(styles=("low", "high"), codes=((40.0, 0.0), (0.0, 120.0))))
+
+
+def test_codes_fade_in_half_a_second_whatever_their_scale() -> None:
+    stylizer = coded()
+    look = Look(styles=stylizer.styles)
+    styling = Styling(stylizer, look)
+    assert level(styling.run(grey(105, 0))) == 40
+    look.press("2")
+    assert [level(styling.run(grey(105, pts))) for pts in (1, 2, 5, 10, 11)] == [48, 56, 80, 120, 120]
+    look.press("1")
+    assert [level(styling.run(grey(105, pts))) for pts in (12, 60)] == [112, 40]
+    look.press("1")
+    assert level(styling.run(grey(105, 61))) == 40
+
+
+class ChosenByTheFrame(Stylizer):
+    """Its own style is ``auto``: grey of the frame's own level."""
+
+    def __init__(self) -> None:
+        super().__init__(backend=FakeBackend(styles=("low", "high"), codes=((40.0, 0.0), (0.0, 120.0))))
+        self.asked = 0
+
+    def style_input(self, style: Any = None, photo: Any = None) -> Any:
+        if style is not None:
+            return super().style_input(style, photo)
+        self.asked += 1
+        return np.array([float(photo[0, 0, 0]), 0.0], np.float32)
+
+
+def test_the_first_frame_of_a_video_chooses_and_every_still() -> None:
+    stylizer = ChosenByTheFrame()
+    look = Look(styles=stylizer.styles, style={})
+    video = Styling(stylizer, look)
+    assert [level(video.run(grey(g, pts))) for pts, g in enumerate((70, 10, 20))] == [70, 70, 70]
+    assert stylizer.asked == 1
+    look.press("2")
+    assert level(video.run(grey(10, 60))) == 120
+    stills = Styling(stylizer, Look())
+    assert [level(stills.run(grey(g, name="still"))) for g in (70, 10, 20)] == [70, 10, 20]

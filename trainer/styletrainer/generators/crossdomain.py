@@ -168,7 +168,7 @@ class CrossDomain(nn.Module):
 
     def fold(self) -> nn.Module:
         """The inference network, BGR 0-255 and a code -> BGR 0-255."""
-        return _Folded(self)
+        return InFrameUnits(self)
 
 
 class _WholePicture(nn.Module):
@@ -185,11 +185,3 @@ class _WholePicture(nn.Module):
         size = (height * self.short_side // short, width * self.short_side // short)
         code: Tensor = self.style(F.interpolate(picture, size, mode="bilinear", antialias=True))[0]
         return code
-
-
-class _Folded(InFrameUnits):
-    """The style encoder stays outside: a frame has its code already."""
-
-    def __init__(self, generator: CrossDomain) -> None:
-        super().__init__(generator)
-        self.code = generator.code

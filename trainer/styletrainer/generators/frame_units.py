@@ -9,7 +9,7 @@ from torch import Tensor, nn
 def with_margin(generator: nn.Module, photo: Tensor, style: Tensor | None = None) -> Tensor:
     """Run ``generator`` on ``photo`` of any size: edges replicated by its margin and to its stride, then cropped.
 
-    ``style``: mixing weights (S,) for a generator of several styles.
+    ``style``: mixing weights (S,) for a generator of several styles, or the code (C,) of one.
     """
     height, width = photo.shape[2:]
     stride, near = int(generator.stride), int(generator.margin)  # type: ignore[arg-type]
@@ -20,15 +20,14 @@ def with_margin(generator: nn.Module, photo: Tensor, style: Tensor | None = None
 
 
 class InFrameUnits(nn.Module):
-    """BGR float (N, 3, H, W), 0-255 -> the same, around a generator of RGB 0-1, of one style or several."""
+    """BGR float (N, 3, H, W), 0-255 -> the same, around a generator of RGB 0-1, which gets ``style`` as it is."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator.eval()
         self.stride, self.margin = generator.stride, generator.margin
-        self.styles = getattr(generator, "styles", 1)
 
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
-        rgb = x[:, [2, 1, 0]] * (1 / 255)
-        out: Tensor = self.generator(rgb) if style is None else self.generator(rgb, style)
-        return out[:, [2, 1, 0]] * 255
+        photo = x[:, [2, 1, 0]] * (1 / 255)
+        styled: Tensor = self.generator(photo) if style is None else self.generator(photo, style)
+        return styled[:, [2, 1, 0]] * 255

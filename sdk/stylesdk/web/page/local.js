@@ -59,7 +59,7 @@
       return this._style({ data: picture.data.slice(), width: picture.width, height: picture.height }, false);
     }
 
-    /** What the model takes: a weight for each style, with sum 1. */
+    /** A weight for each style, with sum 1. */
     _weights(style) {
       const names = this._config.styles.map(({ name }) => name);
       const values = names.map((name) => style[name] || 0);
@@ -134,8 +134,8 @@
       this._worker.onmessage = ({ data }) => this._answer(data);
       this._worker.onerror = (event) => this._close(event.message || "the worker failed");
       const wanted = new URLSearchParams(location.search).get("backend");
-      const count = this._config.styles.length;
-      this._backend = await this._ask("open", { runtime, model, count, wanted }, []);
+      const { styles, codes: table } = this._config;
+      this._backend = await this._ask("open", { runtime, model, count: styles.length, table, wanted }, []);
     }
 
     _ask(command, value, transfer) {

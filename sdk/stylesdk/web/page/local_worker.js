@@ -10,7 +10,7 @@
     const THREADS = 4; // at most: more have not enough to do
     const PATIENCE = 20000; // ms: a GPU in trouble may never answer
     const smoother = new Smoother();
-    let onnx, styles, session, backend, running;
+    let onnx, styles, codes, session, backend, running;
     let weights, before, settings; // of the frame before
 
     /** @param {string} text gzip in base64 @returns {Promise<Uint8Array>} */
@@ -23,7 +23,7 @@
     const asUrl = (script) => URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
 
     /** @returns {Promise<string>} the backend: webgpu, where it draws what WASM draws, else wasm */
-    async function open({ runtime, model, count, wanted }) {
+    async function open({ runtime, model, count, table, wanted }) {
       const [library, glue, wasm] = await Promise.all(runtime.map(unpacked));
       importScripts(asUrl(library));
       ort.env.logLevel = "error";
@@ -32,6 +32,7 @@
       ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, THREADS) : 1;
       onnx = await unpacked(model);
       styles = count;
+      codes = table;
       await use("wasm");
       if (await mayUseGpu(wanted)) await tryGpu();
       return backend;
@@ -91,12 +92,19 @@
         frame: new ort.Tensor("uint8", frame, [1, height, width, 3]),
         strength: new ort.Tensor("float32", Float32Array.of(strength), [1]),
       };
-      if (styles > 1) feeds.style = new ort.Tensor("float32", mix, [styles]);
+      if (codes || styles > 1) feeds.style = given(mix);
       running = session.run(feeds);
       const { styled } = await answered(running, backend);
       const data = await styled.getData();
       styled.dispose();
       return data;
+    }
+
+    /** What the model takes as style: the weights, or, where styles are codes, the mix of these. */
+    function given(mix) {
+      const mixed = (_, at) => mix.reduce((sum, weight, style) => sum + weight * codes[style][at], 0);
+      const values = codes ? Float32Array.from(codes[0], mixed) : mix;
+      return new ort.Tensor("float32", values, [values.length]);
     }
 
     /** As `infer`; a GPU that is lost, as after sleep or an update of its driver, is done without. */
