@@ -19,7 +19,7 @@ from styletrainer.data import CONTEXT, Crops
 from styletrainer.discriminators import MultiScalePatch
 from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
-from styletrainer.generators.crossdomain import StyledConv, adain
+from styletrainer.generators.crossdomain import StyledConv, _resampling, adain
 from styletrainer.style_distances import gram_loss, moment_loss, moments
 from styletrainer.style_pictures import Artworks, StylePairs
 from styletrainer.textures import draw_texture, recolour
@@ -155,6 +155,21 @@ def test_style_encoder_takes_any_size_and_scales_to_that_of_training() -> None:
     torch.testing.assert_close(code.var(unbiased=False).item(), 1.0, rtol=0, atol=1e-2)
     assert (encoder(large) - code).norm() < 0.2 * (encoder(other) - code).norm()
     assert encoder(torch.rand(1, 3, 64, 70)).isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(70, 93), (64, 64), (131, 40), (20, 31)])
+def test_a_picture_is_scaled_as_by_antialiased_interpolation(size: tuple[int, int]) -> None:
+    generator, picture = tiny_generator(), torch.rand(1, 3, *size)
+    generator.get_buffer("short_side").fill_(32)
+    wide = tuple(side * 32 // min(size) for side in size)
+    rows, columns = (_resampling(picture, axis, 32) for axis in (2, 3))
+    wanted = F.interpolate(picture, wide, mode="bilinear", antialias=True)
+    found = rows @ picture @ columns.T
+    assert found.shape == wanted.shape
+    # A side that does not divide: interpolate takes its own scale, which differs by less than a new pixel.
+    exact = all(side * 32 % min(size) == 0 for side in size)
+    torch.testing.assert_close(found[..., :16, :16], wanted[..., :16, :16], rtol=0, atol=1e-5 if exact else 0.1)
 
 
 def test_textures_depend_on_their_random_numbers_alone() -> None:

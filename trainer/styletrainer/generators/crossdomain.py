@@ -180,8 +180,20 @@ class _WholePicture(nn.Module):
         self.short_side = int(generator.get_buffer("short_side"))
 
     def forward(self, picture: Tensor) -> Tensor:
-        height, width = picture.shape[2:]
-        short = torch.sym_min(height, width)
-        size = (height * self.short_side // short, width * self.short_side // short)
-        code: Tensor = self.style(F.interpolate(picture, size, mode="bilinear", antialias=True))[0]
+        rows, columns = (_resampling(picture, axis, self.short_side) for axis in (2, 3))
+        code: Tensor = self.style(rows @ picture @ columns.T)[0]
         return code
+
+
+def _resampling(picture: Tensor, axis: int, short_side: int) -> Tensor:
+    """The matrix (new size, size) that scales ``axis`` of a picture whose short side gets ``short_side`` pixels.
+
+    Linear interpolation, over as many pixels as become one where the picture shrinks: what ``F.interpolate`` does with
+    ``antialias``, as products of matrices, since TensorRT refuses a Resize with antialiasing.
+    """
+    short = torch.sym_min(picture.shape[2], picture.shape[3])
+    size, pixels = picture.shape[axis], picture.new_tensor(1.0) * short / short_side  # of the old that make a new one
+    centres = (torch.arange(size * short_side // short, device=picture.device) + 0.5) * pixels - 0.5
+    distances = (centres[:, None] - torch.arange(size, device=picture.device)).abs()
+    taps = (1 - distances / pixels.clamp(min=1)).clamp(min=0)
+    return taps / taps.sum(1, keepdim=True)
