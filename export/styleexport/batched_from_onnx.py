@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from styleexport.errors import ExportError
-from styleexport.onnx_graph import Graph
+from styleexport.onnx_graph import Graph, attribute
 from styleexport.verify import Sample, code_of, run_frames
 from stylesdk.manifest import STYLIZER, Manifest, check_kind
 from stylesdk.onnx_file import manifest_from_onnx
@@ -94,11 +94,35 @@ def _widen(graph: Graph, node: NodeProto, items: dict[str, Shape]) -> bool:
     elif node.op_type == "MatMul" and node.input[1] in graph.constants:
         # A matrix for each frame: one product for all of them may be summed in another order.
         node.input[1] = graph.constant(f"{name}.matrix", graph.constants[node.input[1]][None])
+    elif node.op_type == "Gemm" and _is_plain(graph, node):
+        _as_product(graph, node)
+    elif node.op_type == "Split":
+        axis = attribute(node, "axis") or 0
+        kept = [a for a in node.attribute if a.name != "axis"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("axis", axis + (axis >= 0))])
     elif node.op_type in ("Mul", "Add", "Sub", "Div"):
         return all(len(items[tensor]) == len(shape) for tensor in node.input if tensor in items)
     else:
         return node.op_type in ("Cast", "Identity", "Relu", "LeakyRelu", "Sigmoid", "Tanh")
     return True
+
+
+def _is_plain(graph: Graph, gemm: NodeProto) -> bool:
+    """Whether a Gemm is the product with a constant matrix, plus a constant where there is one."""
+    scales = [attribute(gemm, name) for name in ("alpha", "beta")]
+    known = all(name in graph.constants for name in gemm.input[1:])
+    return known and not attribute(gemm, "transA") and all(scale in (None, 1) for scale in scales)
+
+
+def _as_product(graph: Graph, gemm: NodeProto) -> None:
+    """A Gemm, which takes no third axis, as MatMul and Add."""
+    name, matrix = gemm.output[0], graph.constants[gemm.input[1]]
+    by = graph.constant(f"{name}.matrix", (matrix.T if attribute(gemm, "transB") else matrix)[None])
+    biased = len(gemm.input) > 2
+    product = f"{name}.product" if biased else name
+    nodes = [helper.make_node("MatMul", [gemm.input[0], by], [product])]
+    graph.replace(gemm, nodes + ([helper.make_node("Add", [product, gemm.input[2]], [name])] if biased else []))
 
 
 def _shift_axes(graph: Graph, node: NodeProto, rank: int) -> None:

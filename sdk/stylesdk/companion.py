@@ -50,7 +50,7 @@ class Companion:
                 do=f"name a style, or train a recipe whose network has a style {kind}",
             )
         path = folder / f"{manifest.name}.{kind}.onnx"
-        self._path, self._length = path, manifest.style_length
+        self._kind, self._path, self._length = kind, path, manifest.style_length
         if not path.is_file():
             raise ModelFileError(
                 f"no file {path}", expected=f"the {kind} of {manifest.name}, beside the model", do=_EXPORT
@@ -69,10 +69,11 @@ class Companion:
 
         Raises:
             StyleError: no such picture, or one of which the graph makes no finite numbers.
+            FrameError: of a chooser, whose picture is the frame to be styled: no such frame.
             DeviceError: the runtime failed.
             ModelFileError: a result of another length.
         """
-        found = np.asarray(self._graph(_fitting(picture)))
+        found = np.asarray(self._graph(_fitting(picture, self._kind)))
         if found.shape != (self._length,):
             raise ModelFileError(f"{self._path}, which gives {found.shape}", expected=f"({self._length},)", do=_EXPORT)
         if not np.isfinite(found).all():
@@ -83,14 +84,17 @@ class Companion:
 _ASKED = {"encoder": "a picture as style", "chooser": "style 'auto'"}
 
 
-def _fitting(picture: object) -> Frame:
+def _fitting(picture: object, kind: str) -> Frame:
     try:
         image = checked(picture)
     except FrameError as error:
+        if kind == "chooser":
+            raise
         raise StyleError(f"a style picture: {str(error).removeprefix('got: ')}") from error
     height, width = image.shape[:2]
     if min(height, width) < _SHORTEST:
-        raise StyleError(f"a style picture of {width}x{height}", expected=f"{_SHORTEST}x{_SHORTEST} or more")
+        what = "photo to choose by" if kind == "chooser" else "style picture"
+        raise StyleError(f"a {what} of {width}x{height}", expected=f"{_SHORTEST}x{_SHORTEST} or more")
     scale = LONGEST / max(height, width)
     if scale >= 1:
         return image

@@ -6,7 +6,7 @@ StyleSDKError
 ├── MissingExtraError       an optional package is not installed (also an ImportError)
 ├── DeviceError             the device that was asked for cannot be had, or failed
 ├── FrameError              a frame of wrong type, rank, channels or size (also a ValueError)
-├── StyleError              a style that the model does not have, or weights that do not mix (also a ValueError)
+├── StyleError              a style that the model does not have or take, or weights that do not mix (also a ValueError)
 ├── SourceError             a camera, file or stream cannot be opened or read
 │   └── SourceLostError     one that was there, was lost, and did not come back in time
 ├── SinkError               an output cannot be opened or written
@@ -58,7 +58,7 @@ class FrameError(StyleSDKError, ValueError):
 
 
 class StyleError(StyleSDKError, ValueError):
-    """A style that the model does not have, or weights that do not mix."""
+    """A style, picture or code that the model does not take, or weights that do not mix."""
 
 
 class SourceError(StyleSDKError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from stylesdk.companion import Companion
 from stylesdk.errors import StyleError
-from stylesdk.frames import Frame
+from stylesdk.frames import Frame, image_from_file
 from stylesdk.manifest import Manifest
 from stylesdk.mix import AUTO, Mix, StyleCode, Weights, weights_from_style
 
@@ -32,14 +34,33 @@ class Palette:
         codes = manifest.codes if manifest else None
         self._codes: NDArray[np.float32] | None = None if codes is None else np.array(codes, np.float32)
         self._companions: dict[str, Companion] = {}
+        self.default_mix: Mix = {}  # name -> weight, with sum 1, of what was chosen by name
+        self._default: Weights | None = None  # what the graph takes, where nobody asks for a style
+        self._auto = False  # or what suits the photo
+
+    def choose_default(self, chosen: Mix | Path | str | None) -> None:
+        """What a style of None is from now on: as ``split_style`` has it, for None the first style.
+
+        Raises as ``input``, and StyleError for a path that does not read as a picture.
+        """
+        if isinstance(chosen, Path):
+            self._default = self.encode(_picture(chosen))
+        elif self._is_auto(chosen):
+            self._companion("chooser")
+            self._auto = True
+        elif chosen is not None or self.names:
+            weights = weights_from_style(self.names[0] if chosen is None else chosen, self.names)
+            named = zip(self.names, weights.tolist(), strict=True)
+            self.default_mix = {name: weight for name, weight in named if weight}
+            self._default = self._mixed(weights)
 
     @property
     def has_codes(self) -> bool:
         """Whether the graph takes a code, and not mixing weights."""
         return self._codes is not None
 
-    def input(self, style: Style, photo: object = None) -> Weights:
-        """What the graph takes as ``style``, float32: mixing weights (S,), or the code (C,) of a style.
+    def input(self, style: Style | None, photo: object = None) -> Weights | None:
+        """What the graph takes as ``style``, float32: mixing weights (S,), or a code (C,); None where it takes none.
 
         ``photo`` is what ``"auto"`` chooses by. Codes mix as weights do: linearly.
 
@@ -50,26 +71,42 @@ class Palette:
         """
         if isinstance(style, np.ndarray):
             return self.encode(style) if style.dtype == np.uint8 else self._checked(style)
-        if isinstance(style, str) and style == AUTO and AUTO not in self.names:
+        if self._is_auto(style):
             return self.input(self.choose(photo))
-        return self.mixed(weights_from_style(style, self.names))
+        given = self._default if style is None else self._mixed(weights_from_style(style, self.names))
+        return given if self.length else None
 
-    def mixed(self, weights: Weights) -> Weights:
-        """What the graph takes as ``style`` for mixing weights (S,)."""
-        return weights if self._codes is None else weights @ self._codes
+    def held(self, style: Style | None, frames: Iterable[Frame]) -> tuple[Style | None, Iterable[Frame]]:
+        """``style`` as one that stays the same: a picture's code, and for ``"auto"`` what suits the first frame."""
+        if isinstance(style, np.ndarray) and style.dtype == np.uint8:
+            return self.encode(style), frames
+        if not self._is_auto(style):
+            return style, frames
+        rest = iter(frames)
+        for first in rest:
+            return self.choose(first), chain([first], rest)
+        return style, ()
 
     def encode(self, picture: object) -> StyleCode:
         """The code float32 (C,) of a style picture, BGR uint8 (H, W, 3)."""
-        return self._checked(self.companion("encoder").run(picture))
+        return self._checked(self._companion("encoder").run(picture))
 
     def choose(self, photo: object) -> Mix | StyleCode:
         """The style that the model's chooser takes for a photo, BGR uint8 (H, W, 3): a code, or a mix of names."""
-        chosen = self.companion("chooser").run(photo)
+        chosen = self._companion("chooser").run(photo)
         if self._codes is None:
             return dict(zip(self.names, chosen.tolist(), strict=True))
         return self._checked(chosen)
 
-    def companion(self, kind: str) -> Companion:
+    def _is_auto(self, style: object) -> bool:
+        if style is None:
+            return self._auto
+        return isinstance(style, str) and style == AUTO and AUTO not in self.names
+
+    def _mixed(self, weights: Weights) -> Weights:
+        return weights if self._codes is None else weights @ self._codes
+
+    def _companion(self, kind: str) -> Companion:
         """The model's encoder or chooser, opened once."""
         if self._manifest is None:
             raise StyleError(f"a style by {kind}, for a plan without its sidecar", expected="copy its .plan.json, too")
@@ -94,3 +131,10 @@ class Palette:
         if not np.isfinite(found).all():
             raise StyleError("a style code with a NaN or an infinity in it", expected=expected)
         return found
+
+
+def _picture(path: Path) -> Frame:
+    image = image_from_file(path)
+    if image is None:
+        raise StyleError(f"{path}, which does not read as a picture", expected="a style picture", do="check the path")
+    return image

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import overload
 
-import numpy as np
-
 from stylesdk.backends import Backend, GpuBackend, QueueingBackend, open_backend
-from stylesdk.errors import ClosedError, FrameError, StyleError
-from stylesdk.frames import Frame, finished, image_from_file, prepared
+from stylesdk.errors import ClosedError, FrameError
+from stylesdk.frames import Frame, finished, prepared
 from stylesdk.gpu.gpu_frame import GpuFrame, OnGpu, is_on_gpu
 from stylesdk.latency import Latency
 from stylesdk.manifest import Manifest
-from stylesdk.mix import AUTO, Mix, StyleCode, Weights, split_style, weights_from_style
+from stylesdk.mix import Mix, StyleCode, Weights, split_style
 from stylesdk.palette import Palette, Style
 from stylesdk.stream import overlapped
 from stylesdk.styles import DEFAULT, resolve
@@ -70,27 +67,11 @@ class Stylizer:
         self._name, self._manifest = opened.name, opened.manifest
         self._latency = Latency()
         self._palette = Palette(self._manifest, path.parent, threads)
-        self._default_mix: Mix = {}
-        self._default: Weights | None = None  # what the graph takes; None: nothing, or what suits the photo
-        self._auto = False
         try:
-            self._choose_default(chosen)
+            self._palette.choose_default(chosen)
         except BaseException:
             self.close()
             raise
-
-    def _choose_default(self, chosen: Mix | Path | str | None) -> None:
-        palette = self._palette
-        if isinstance(chosen, Path):
-            self._default = palette.encode(_picture(chosen))
-        elif chosen == AUTO and AUTO not in self.styles:
-            palette.companion("chooser")
-            self._auto = True
-        elif chosen is not None or self.styles:
-            weights = weights_from_style(self.styles[0] if chosen is None else chosen, self.styles)
-            named = zip(self.styles, weights.tolist(), strict=True)
-            self._default_mix = {name: weight for name, weight in named if weight}
-            self._default = palette.mixed(weights)
 
     @property
     def backend(self) -> str:
@@ -110,7 +91,7 @@ class Stylizer:
     @property
     def default_style(self) -> Mix:
         """What ``run`` uses when it is told no style: name -> weight, with sum 1; none for a picture's or ``auto``."""
-        return dict(self._default_mix)
+        return dict(self._palette.default_mix)
 
     @property
     def latency(self) -> Latency:
@@ -186,11 +167,7 @@ class Stylizer:
 
         Arguments and errors as of ``run``; ``photo`` is the frame, which ``"auto"`` chooses by.
         """
-        if style is None and not self._auto:
-            given = self._default
-        else:
-            given = self._palette.input(AUTO if style is None else style, photo)
-        return given if self._palette.length else None
+        return self._palette.input(style, photo)
 
     @property
     def takes_codes(self) -> bool:
@@ -239,24 +216,13 @@ class Stylizer:
         suits the first frame.
         """
         backend = self._opened()
-        style, frames = self._held(style, frames)
+        style, frames = self._palette.held(style, frames)
         if isinstance(backend, QueueingBackend):
             look = (strength, self._weights(strength, style, None), keep_color)
             yield from overlapped(backend, frames, look, self._latency, self._opened)
         else:
             for frame in frames:
                 yield self.run(frame, strength, style, keep_color=keep_color)
-
-    def _held(self, style: Style | None, frames: Iterable[Frame]) -> tuple[Style | None, Iterable[Frame]]:
-        """A style that is the same for all of ``frames``."""
-        if isinstance(style, np.ndarray) and style.dtype == np.uint8:
-            return self._palette.encode(style), frames
-        auto = self._auto if style is None else isinstance(style, str) and style == AUTO and AUTO not in self.styles
-        if not auto:
-            return style, frames
-        frames = iter(frames)
-        first = [frame for frame in (next(frames, None),) if frame is not None]
-        return (self.choose(first[0]) if first else None), chain(first, frames)
 
     def close(self) -> None:
         """Free the runtime. May be called twice."""
@@ -279,10 +245,3 @@ class Stylizer:
     def __repr__(self) -> str:
         state = "closed" if self._backend is None else self.backend
         return f"Stylizer({state})"
-
-
-def _picture(path: Path) -> Frame:
-    image = image_from_file(path)
-    if image is None:
-        raise StyleError(f"{path}, which does not read as a picture", expected="a style picture", do="check the path")
-    return image

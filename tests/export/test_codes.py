@@ -79,7 +79,7 @@ class Coded(nn.Module):
         self.pooled, self.near = _Pooled(C), _Pooled(names)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        scale, shift = F.relu(self.look(style)).view(2, 8, 1, 1)
+        scale, shift = F.relu(self.look(style.reshape(-1, C)))[:, :, None, None].chunk(2, 1)
         return F.pixel_shuffle(self.up(F.relu(self.down(x)) * scale + shift), 4).sigmoid()
 
     def codes(self) -> Tensor:

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_models import CODES, coded_onnx, painting_onnx, picture_onnx, write_with_companions
 
 import stylesdk
 from stylesdk import Manifest, Stylizer
@@ -23,6 +22,7 @@ from stylesdk.engines.gate import check_accuracy
 from stylesdk.manifest import manifest_from_json
 from stylesdk.mix import split_style
 from stylesdk.onnx_file import manifest_from_onnx
+from tiny_models import CODES, coded_onnx, painting_onnx, picture_onnx, write_with_companions
 
 NAMES = ("low", "high")  # paint 40 and 120
 MIXED = ("wave", "udnie", "scream")  # paint 40, 120 and 250
@@ -100,6 +100,10 @@ def test_auto_chooses_for_each_photo_and_for_a_stream_by_its_first_frame(coded: 
         assert [int(out[0, 0, 0]) for out in stylizer.stream(photos)] == [60, 60]
         assert list(stylizer.stream([])) == []
         assert stylizer.choose(photos[1]).tolist() == [50, 25, 25]  # type: ignore[union-attr]
+        with pytest.raises(stylesdk.FrameError, match="None"):
+            stylizer.run(None)  # type: ignore[call-overload]
+        with pytest.raises(stylesdk.StyleError, match="photo to choose by of 9x9"):
+            stylizer.run(colour(1, 2, 3, (9, 9)))
 
 
 def test_auto_of_a_model_that_mixes(mixed: Path) -> None:
@@ -348,9 +352,11 @@ def test_command_line(coded: Path, tmp_path: Path) -> None:
     photos.mkdir()
     for name, image in (("a", colour(20, 40, 60)), ("b", colour(100, 50, 50))):
         cv2.imwrite(str(photos / f"{name}.png"), image)
-    for style, levels in (("paint.onnx:style.png", (90, 90)), ("paint.onnx:auto", (60, 100))):
-        line = [sys.executable, "-W", "error", "-m", "stylesdk.cli", "run", "photos", "-s", style, "-o", "out"]
+    asked = (("run", "style.png", (90, 90)), ("batch", "style.png", (90, 90)), ("run", "auto", (60, 100)))
+    for command, style, levels in asked:
+        words = (command, "photos", "-s", f"paint.onnx:{style}", "-o", f"out-{command}-{levels[0]}")
+        line = [sys.executable, "-W", "error", "-m", "stylesdk.cli", *words]
         done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
         assert done.returncode == 0, done.stderr
-        found = [cv2.imread(str(path)) for path in sorted((tmp_path / "out").iterdir())]
+        found = [cv2.imread(str(path)) for path in sorted((tmp_path / words[-1]).rglob("*.png"))]
         assert [int(image[0, 0, 0]) for image in found] == list(levels)

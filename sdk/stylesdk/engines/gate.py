@@ -21,7 +21,7 @@ from stylesdk.errors import DeviceError, MissingExtraError
 from stylesdk.frames import Frame
 from stylesdk.latency import usable_cores
 from stylesdk.manifest import Manifest
-from stylesdk.mix import Mix, Weights
+from stylesdk.mix import Weights
 from stylesdk.palette import Palette
 from stylesdk.tiles import run_in_tiles, tiles_for
 
@@ -102,13 +102,10 @@ def scene(size: tuple[int, int]) -> Frame:
 
 
 def _samples(frames: Sequence[Frame], palette: Palette) -> Iterator[_Sample]:
-    def given(mix: str | Mix) -> Weights | None:
-        return palette.input(mix) if palette.length else None
-
     for name in palette.names:
         for frame in frames:
-            yield _Sample(f"style {name}", frame, 1.0, given(name))
-    yield _Sample("half the strength", frames[-1], 0.5, given(dict.fromkeys(palette.names, 1.0)))
+            yield _Sample(f"style {name}", frame, 1.0, palette.input(name))
+    yield _Sample("half the strength", frames[-1], 0.5, palette.input(dict.fromkeys(palette.names, 1.0)))
 
 
 class _Reference:

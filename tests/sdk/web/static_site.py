@@ -41,7 +41,7 @@ def static_site(model: str) -> Path:
     if not package:
         reason = "needs onnxruntime-web: STYLESDK_ORT_WEB=its npm package, from .ci/browser_tools or `npm pack`"
         unavailable(reason)
-    return write_static_page(Path(_folder().name) / model, model, onnxruntime_web=package).parent
+    return write_static_page(Path(_folder().name) / Path(model).stem, model, onnxruntime_web=package).parent
 
 
 @lru_cache

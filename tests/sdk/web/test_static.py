@@ -29,6 +29,7 @@ from stylesdk.web import onnxruntime_web
 from stylesdk.web.cli import app
 from stylesdk.web.onnxruntime_web import FILES, VERSION, onnxruntime_web_files
 from stylesdk.web.static import write_static_page
+from tiny_models import CODES, coded_onnx, picture_onnx, write_with_companions
 
 
 @pytest.fixture
@@ -106,6 +107,17 @@ def test_the_page_needs_nothing_but_what_lies_beside_it(package: Path, tmp_path:
     assert not {"remote.js", "socket.js", "peer.js"} & {path.name for path in out.iterdir()}
     picture = cv2.imdecode(np.fromfile(out / styles[3]["thumbnail"], np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (108, 192, 3)
+
+
+def test_codes_are_told_to_the_page_and_pictures_are_not_for_it(package: Path, tmp_path: Path) -> None:
+    chooser = picture_onnx("chooser", "paint", ("low", "high"))
+    model = write_with_companions(tmp_path, coded_onnx(), {"chooser": chooser})
+    out = write_static_page(tmp_path / "out", f"{model}:high", onnxruntime_web=package).parent
+    assert config_of(out)["codes"] == [list(code) for code in CODES]
+    assert config_of(out)["default"]["style"] == {"high": 1.0}
+    with pytest.raises(StyleError, match=r"one of low, high(.|\n)*without --static"):
+        write_static_page(tmp_path / "other", f"{model}:auto", onnxruntime_web=package)
+    assert not (tmp_path / "other").exists()
 
 
 def test_folder_and_archive_of_the_package_give_the_same_page_again(

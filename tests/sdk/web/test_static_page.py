@@ -22,6 +22,7 @@ from static_site import CLOSE, PATIENCE, furthest, static_site, styled_by
 from stylesdk import Stylizer
 from stylesdk.frames import Frame
 from stylesdk.live.scene import render_frame
+from tiny_models import coded_onnx
 
 pytestmark = pytest.mark.browser
 
@@ -98,6 +99,16 @@ def test_pixels_are_those_of_onnxruntime_in_python(
     assert tab.page.evaluate("crossOriginIsolated") == ("isolating" in request.node.callspec.id)
     outside = [url for url in tab.requests if not url.startswith((address, "blob:", "data:"))]
     assert outside == []
+
+
+def test_styles_that_are_codes_mix_as_in_python(open_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    model = tmp_path / "coded.onnx"
+    model.write_bytes(coded_onnx())  # grey of the sum of a code's numbers: 40 and 120
+    tab = open_tab(f"{static_site(str(model)).as_uri()}/index.html?backend=wasm")
+    photo = render_frame(10, 100, (40, 64))
+    for style, level in (({"low": 1.0}, 40), ({"high": 2.0}, 120), ({"low": 1.0, "high": 3.0}, 100)):
+        found = styled_by(tab.page, photo, style=style, strength=1, keep_color=False)
+        assert (found == level).all(), style
 
 
 def test_another_size_and_another_look_take_effect_at_once(
