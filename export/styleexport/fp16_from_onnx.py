@@ -45,8 +45,25 @@ def fp16_from_onnx(data: bytes, source: str) -> bytes:
                 node.input[index] = f"{name}_fp16"
     for name in (value.name for value in graph.input if value.name != "frame"):
         graph.node.insert(0, helper.make_node("Cast", [name], [f"{name}_fp16"], to=TensorProto.FLOAT16))
+    _keep_norms_wide(graph)
     del graph.value_info[:]
     return sealed(model, dataclasses.replace(manifest, precision="fp16", quality={}))
+
+
+def _keep_norms_wide(graph: onnx.GraphProto) -> None:
+    """Instance normalisation in fp32: fp16 holds no sum over the pixels of a large frame."""
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type != "InstanceNormalization":
+            graph.node.append(node)
+            continue
+        wide = [f"{node.output[0]}_{name}" for name in ("wide_input", "scale", "shift", "wide_output")]
+        casts = zip(node.input, wide[:3], strict=True)
+        graph.node.extend(helper.make_node("Cast", [name], [to], to=TensorProto.FLOAT) for name, to in casts)
+        graph.node.append(helper.make_node("InstanceNormalization", wide[:3], wide[3:]))
+        graph.node[-1].attribute.extend(node.attribute)
+        graph.node.append(helper.make_node("Cast", wide[3:], node.output, to=TensorProto.FLOAT16))
 
 
 def _half(tensor: TensorProto) -> TensorProto:

@@ -184,7 +184,7 @@ def test_folded_generator_is_the_same_in_onnx_for_every_size(tmp_path: Path) -> 
 
 def test_critic_sees_the_photo_too() -> None:
     torch.manual_seed(0)
-    critic, source, picture = PatchGAN(8, 2, inputs=6).eval(), torch.rand(1, 3, 48, 48), torch.rand(1, 3, 48, 48)
+    critic, source, picture = PatchGAN(8, 2, channels_in=6).eval(), torch.rand(1, 3, 48, 48), torch.rand(1, 3, 48, 48)
     logits = critic(torch.cat([source, picture], 1))
     assert not torch.allclose(logits, critic(torch.cat([1 - source, picture], 1)))
     assert not torch.allclose(logits, critic(torch.cat([source, 1 - picture], 1)))

@@ -272,6 +272,9 @@ def with_recipe_settings(values: dict[str, Any]) -> dict[str, Any]:
     options = values.get("recipe_options", {}) | {k: v for k, v in values.items() if k in own}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     rest = {k: v for k, v in values.items() if k not in own}
+    artworks = rest.get("artworks", ())
+    if getattr(found, "EVERY_ARTWORK_A_STYLE", False) and len(artworks) > 1 and not rest.get("styles"):
+        rest["styles"] = [Path(artwork).stem for artwork in artworks]
     return found.DEFAULTS | rest | ({"recipe_options": options} if options else {})
 
 

@@ -68,6 +68,8 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
             if training.step % tick == 0 or done >= 1 or stop:
                 values = figures.take(training, config.batch * fabric.world_size)
                 if fabric.is_global_zero:
+                    if finish := getattr(training.recipe, "finish", None):
+                        finish(training.averaged)
                     save_checkpoint(run, training.state(), training.averaged)
                     scores = getattr(training.recipe, "scores", None)
                     report.tick(training.step, values | (scores(training.averaged) if scores else {}))

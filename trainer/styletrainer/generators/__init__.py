@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from styletrainer.generators.crossdomain import CrossDomain
 from styletrainer.generators.frame_units import with_margin
 from styletrainer.generators.gramcode import GramCode
 from styletrainer.generators.johnson import Johnson
@@ -29,6 +30,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "stylebank": StyleBank,
     "unit": Unit,
     "paired": Paired,
+    "crossdomain": CrossDomain,
 }
 
 
@@ -44,6 +46,7 @@ def holds_several_styles(name: str) -> bool:
 
 __all__ = [
     "GENERATORS",
+    "CrossDomain",
     "GramCode",
     "Johnson",
     "Paired",

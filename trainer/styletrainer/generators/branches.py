@@ -170,11 +170,16 @@ def start_smooth(conv: BranchedConv, scale: int) -> None:
 
     A 1x1 convolution starts as nearest neighbour (ICNR, Aitken et al. 2017), a 3x3 one as bilinear.
     """
-    coarse = conv.direction.mean((2, 3))[:: scale * scale]
+    conv.direction.copy_(smooth_kernel(conv.direction, scale))
+
+
+def smooth_kernel(kernel: Tensor, scale: int) -> Tensor:
+    """A kernel (3 or more x scale^2, in, k, k) before a shuffle by ``scale`` as an interpolation; k is 1 or 3."""
+    coarse = kernel.mean((2, 3))[:: scale * scale]
     offset = (torch.arange(scale) + 0.5) / scale - 0.5  # of each sub-pixel from the middle of its cell
     taps = (1 - (offset[:, None] - torch.tensor([-1.0, 0.0, 1.0])).abs()).clamp(min=0)
-    if conv.direction.shape[2] == 1:
+    if kernel.shape[2] == 1:
         taps = torch.ones(scale, 1)
-    kernel = torch.einsum("oc,iy,jx->oijcyx", coarse, taps, taps).reshape(conv.direction.shape)
+    smooth = torch.einsum("oc,iy,jx->oijcyx", coarse, taps, taps).reshape(kernel.shape)
     # One factor for all, so that the sub-pixels' sums stay equal: the norm is kept on average.
-    conv.direction.copy_(kernel * (conv.direction.square().sum() / kernel.square().sum()).sqrt())
+    return smooth * (kernel.square().sum() / smooth.square().sum()).sqrt()

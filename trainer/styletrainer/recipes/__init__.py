@@ -14,6 +14,7 @@ RECIPES = {
     "stylebank": ("stylebank", "StyleBankRecipe"),
     "unit": ("unit", "UNIT"),
     "paired": ("paired", "Paired"),
+    "crossdomain": ("crossdomain", "CrossDomainGAN"),
 }
 
 

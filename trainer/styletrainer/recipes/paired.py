@@ -88,7 +88,7 @@ class Paired(nn.Module):
         )
         weight_sets = self._weight_sets()
         self.generator = build_generator(config.generator, self.config.all_generator_options())
-        self.critic = PatchGAN(config.critic_channels, config.critic_strided, inputs=6)
+        self.critic = PatchGAN(config.critic_channels, config.critic_strided, channels_in=6)
         layers = [*config.content_layers, *config.style_layers, *self.options.mrf_layers]
         self.perceptual = Perceptual(layers, weight_sets, self.options.descriptor)
         self.perceptual.to(memory_format=torch.channels_last)
