@@ -35,8 +35,8 @@ class Artworks:
 
     def __init__(self, entries: Sequence[str], short_side: int, least: int) -> None:
         self.short_side, self.least = short_side, least
-        self.styles: list[list[Path]] = []
-        self.kept: dict[Path, Picture] = {}
+        self.styles: list[list[Photo]] = []
+        self.kept: dict[Photo, Picture] = {}
         problems: list[str] = []
         for entry in map(Path, entries):
             try:
@@ -50,7 +50,7 @@ class Artworks:
         if problems:
             raise TrainError("\n".join(problems))
 
-    def picture(self, path: Path) -> Picture | None:
+    def picture(self, path: Photo) -> Picture | None:
         """RGB uint8 (H, W, 3) with the short side of training; None where a folder's picture does not read or fit."""
         if path in self.kept:
             return self.kept[path]
@@ -73,8 +73,8 @@ class Artworks:
         found = [tensor_from_rgb(picture) for picture in read if picture is not None]
         if not found:
             raise TrainError(
-                f"got: {paths[0].parent}, where no picture reads with {self.least} pixels or more on the short side; "
-                "expected: artworks.\nDo this: use larger scans."
+                f"got: {paths[0]} and its neighbours, where no picture reads with {self.least} pixels or more on the "
+                "short side; expected: artworks.\nDo this: use larger scans."
             )
         return found
 

@@ -69,12 +69,15 @@ class StyleBank(nn.Module):
         return features
 
     def decode(self, features: Tensor) -> Tensor:
-        """Features (N, 4c, H/4, W/4) -> RGB float (N, 3, H, W), 0-1."""
+        """Features (N, 4c, H/4, W/4) -> RGB float (N, 3, H, W), about 0-1 (not clamped).
+
+        Without the paper's tanh: where it saturates nothing is learned any more, and dark places stay black.
+        """
         picture: Tensor = self.decoder(features)
-        return 0.5 + 0.5 * picture.tanh()
+        return 0.5 + 0.5 * picture
 
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
-        """RGB float (N, 3, H, W), 0-1 -> the same shape, 0-1.
+        """RGB float (N, 3, H, W), 0-1 -> the same shape, about 0-1.
 
         ``style``: float (S,), mixing weights with sum 1, where there are several styles.
         """

@@ -27,7 +27,7 @@ from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
 from styletrainer.muon import Muon
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import list_photos
+from styletrainer.photos import Photo, list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.report import thumbnail
 from styletrainer.style_distances import gram_loss, moment_loss
@@ -91,7 +91,7 @@ class CrossDomainGAN(nn.Module):
         self.perceptual = Perceptual(layers, load_weight_sets([Path(p) for p in config.vgg]))
         self.perceptual.to(memory_format=torch.channels_last)
 
-    def _data(self) -> tuple[list[Path], Artworks]:
+    def _data(self) -> tuple[list[Photo], Artworks]:
         """Photos and artworks, and everything that is wrong with them and the settings in one TrainError."""
         config = self.config
         problems = [
