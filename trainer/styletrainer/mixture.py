@@ -6,6 +6,7 @@ The mixture is fitted by EM (Dempster et al. 1977), scikit-learn's, or by the gr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from sklearn.cluster import kmeans_plusplus
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 Rows = NDArray[np.float64]
@@ -60,9 +62,11 @@ class Mixture:
 
 def em_mixture(x: Rows, components: int, seed: int) -> Mixture:
     """Fitted by scikit-learn's EM."""
-    # Few and far between descriptors may go on improving in the last digits: that is no reason to warn or stop.
     fitted = GaussianMixture(components, covariance_type="diag", reg_covar=_VARIANCE, max_iter=300, random_state=seed)
-    fitted.fit(x)
+    with warnings.catch_warnings():
+        # After 300 rounds it may still gain in the last digits. Such a mixture serves as well.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(x)
     return Mixture(fitted.weights_, fitted.means_, fitted.covariances_)
 
 
