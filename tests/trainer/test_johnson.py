@@ -40,7 +40,7 @@ def test_defaults_are_johnsons(settings: Settings) -> None:
     config = config_from_dict(
         {name: settings[name] for name in ("artworks", "photos", "run")} | {"recipe": "johnson"}, "it"
     )
-    assert (config.generator, config.learning_rate, config.adversarial_weight) == ("johnson", 1e-3, 0)
+    assert (config.generator, config.learning_rate, config.adversarial_weight) == ("johnson", 3e-3, 0)
     assert config.content_layers == {"relu3_3": 1.0} and "relu4_1" in config.style_layers
 
 
@@ -64,7 +64,7 @@ def test_terms_against_numpy(johnson: Settings) -> None:
     assert turn.terms["style"].item() == pytest.approx(style, rel=1e-3)
     down, right = (output.diff(dim=axis).square().mean().item() for axis in (2, 3))
     assert turn.terms["tv"].item() == pytest.approx(down + right, rel=1e-5)
-    assert turn.weights == {"content": 1.0, "style": 5.0, "tv": 3.0}
+    assert turn.weights == {"content": 1.0, "style": 1.0, "tv": 0.3}
 
 
 def test_loss_of_a_batch_is_the_mean_of_its_items(johnson: Settings) -> None:

@@ -2,8 +2,10 @@
 
 A stylising step teaches encoder, decoder and one style's bank by content + Gram style + total variation (Gatys et al.
 2016, Johnson et al. 2016); the auto-encoder's step teaches encoder and decoder to give the photo back without a bank,
-so that whatever makes a style has to go into its bank. The auto-encoder's gradient is scaled to the length that the
-stylising one had: g <- lambda |g_K| / |g| g, g_K that of encoder and decoder in the step before (Algorithm 1).
+so that whatever makes a style has to go into its bank. The paper scales the auto-encoder's gradient to lambda times the
+length of the stylising one, so that neither outweighs the other. Here each branch has an optimiser of its own whose
+steps have one length whatever the gradient's (Muon, Adam), and lambda is the ratio of these lengths. With one optimiser
+for both, the stylising momentum carried encoder and decoder away between two steps of the auto-encoder.
 
 A style that is added to a finished run (``new_style_only``) learns its bank; encoder and decoder stay as they are.
 """
@@ -41,56 +43,13 @@ from styletrainer.start import begin_with, learn_last_style
 Found = TypeVar("Found")
 
 
-class Balance(nn.Module):
-    """Before an optimiser's step: remembers the stylising gradient's norm, gives the auto-encoder's the same.
-
-    The norm is a buffer, so that a resumed run goes on with it.
-
-    Args:
-        shared: parameters of encoder and decoder, which both branches teach.
-        factor: lambda, the auto-encoder's norm over the stylising one.
-    """
-
-    def __init__(self, shared: list[nn.Parameter], factor: float) -> None:
-        super().__init__()
-        self.shared, self.factor = shared, factor
-        self.autoencoder = False  # whose step comes next
-        self.register_buffer("stylising_norm", torch.zeros(()))
-
-    @torch.no_grad()
-    def forward(self) -> None:
-        """Measure or scale the gradients, which are those of all processes by now."""
-        gradients = [parameter.grad for parameter in self.shared if parameter.grad is not None]
-        norm, stylising = torch.stack([g.norm() for g in gradients]).norm(), self.get_buffer("stylising_norm")
-        if not self.autoencoder:
-            stylising.copy_(norm)
-            return
-        for gradient in gradients:
-            gradient.mul_(self.factor * stylising / norm.clamp_min(1e-12))
-
-
-class BalancedMuon(Muon):
-    """Muon on balanced gradients. One for both branches: the auto-encoder shares the stylising branch's momentum.
-
-    The paper's Adam, at a rate that learns a style in minutes, saturates the layer that writes the picture: each of
-    its filters sums thousands of inputs, and all of their weights move at once.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], lr: float, balance: Balance) -> None:
-        super().__init__([{"params": parameters}], lr)
-        self.balance = balance
-
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        self.balance()
-        super().step(closure)
-
-
 class StyleBankRecipe(nn.Module):
     """StyleBank's training. Pictures are RGB float (N, 3, H, W), 0-1."""
 
     # Content and style layers and weights of the teacher stage, whose network is as large.
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "stylebank",
+        "learning_rate": 2e-3,
         "content_layers": {"relu3_3": 1.0},
         "style_layers": {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_1": 1.0, "relu4_1": 0.7, "relu5_1": 0.5},
         "style_octaves": 1,
@@ -104,7 +63,7 @@ class StyleBankRecipe(nn.Module):
         """Settings of this recipe alone."""
 
         stylising_steps: int = 2  # T, before a step of the auto-encoder
-        autoencoder_factor: float = 1.0  # lambda, its gradient's norm over the stylising one; 0 leaves it out
+        autoencoder_factor: float = 1.0  # lambda, its steps' length over the stylising ones'; 0 leaves it out
 
         def __post_init__(self) -> None:
             if not isinstance(self.stylising_steps, int) or self.stylising_steps < 1:
@@ -123,9 +82,7 @@ class StyleBankRecipe(nn.Module):
             begin_with(generator, config, Path(config.start))
         if config.new_style_only:
             learn_last_style(generator)
-        self.balance = Balance(
-            [*generator.encoder.parameters(), *generator.decoder.parameters()], self.options.autoencoder_factor
-        )
+        self.shared = nn.ModuleList([generator.encoder, generator.decoder])
         self._remember_styles()
 
     def _read(self, config: TrainConfig) -> None:
@@ -175,13 +132,12 @@ class StyleBankRecipe(nn.Module):
     def players(self) -> dict[str, Player]:
         rate = self.config.learning_rate
         learning = [parameter for parameter in self.generator.parameters() if parameter.requires_grad]
-        if not self._has_autoencoder():
-            return {"generator": Player(self.generator, Muon([{"params": learning}], rate), rate)}
-        optimizer = BalancedMuon(learning, rate, self.balance)
-        return {
-            "generator": Player(self.generator, optimizer, rate),
-            "autoencoder": Player(self.balance, optimizer, rate),
-        }
+        found = {"generator": Player(self.generator, Muon([{"params": learning}], rate), rate, max_norm=1.0)}
+        if self._has_autoencoder():
+            pace = rate * self.options.autoencoder_factor
+            shared = Muon([{"params": list(self.shared.parameters())}], pace)
+            found["autoencoder"] = Player(self.shared, shared, pace)
+        return found
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
         config = self.config
@@ -196,7 +152,6 @@ class StyleBankRecipe(nn.Module):
         """``photo`` has CONTEXT more on every side."""
         photo = batch["photo"]
         learned, bank = self._style_of(step.number)
-        self.balance.autoencoder = learned is None
         if learned is None:
             output = without_context(self.generator.reconstruct(photo)).float()
             yield Turn("autoencoder", {"identity": F.mse_loss(output, without_context(photo))})
