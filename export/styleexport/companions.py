@@ -73,7 +73,9 @@ def companions_from_generator(
     """
     found: dict[str, tuple[bytes, CodeDifference]] = {}
     for kind in COMPANIONS:
-        module = getattr(generator, kind)() if hasattr(generator, kind) else None
+        make = getattr(generator, kind, None)
+        # A network may call a part of its own an encoder: that one makes no codes.
+        module = make() if make is not None and not isinstance(make, nn.Module) else None
         if module is None:
             continue
         if not manifest.style_length or (kind == "encoder" and not manifest.codes):

@@ -171,7 +171,7 @@ class CrossDomainGAN(nn.Module):
             terms["reconstruction"] = F.l1_loss(same[0], without_context(own))
         terms["code"] = (self.generator.style(output) - code.detach()).square().mean()
         weights = dataclasses.asdict(config) | dataclasses.asdict(self.options)
-        yield Turn("generator", terms, {name: weights[f"{name}_weight"] for name in terms})
+        yield Turn("generator", terms, {name: weights[f"{name}_weight"] for name in terms}, output)
 
     def _painted_terms(self, output: Tensor, photo: Tensor, style: Tensor, other: Tensor) -> Terms:
         """Unweighted losses of the ``output`` (N, 3, crop, crop) for each item's photo and style picture."""

@@ -97,7 +97,7 @@ class GramCodeGAN(nn.Module):
             yield Turn("critic", {"critic": losses.critic_loss(real, fake, config.adversarial)})  # type: ignore[arg-type]
 
         terms = self._generator_terms(output, without_context(photo), style)
-        yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms})
+        yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms}, output, style)
         # The generator has made its step: the table follows it.
         self._remember_code(style)
 

@@ -106,7 +106,7 @@ class FeedForward(nn.Module):
             "style": torch.stack(style).sum(),
             "tv": losses.total_variation(output),
         }
-        yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms})
+        yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms}, output)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
         return styled_rows(averaged, self.samples, [tensor_from_rgb(self.artworks[0])])

@@ -158,7 +158,8 @@ class StyleBankRecipe(nn.Module):
             return
         output = without_context(self.generator.paint(photo, bank)).float()
         terms = self._stylising_terms(output, without_context(photo), learned)
-        yield Turn("generator", terms, {name: getattr(self.config, f"{name}_weight") for name in terms})
+        weights = {name: getattr(self.config, f"{name}_weight") for name in terms}
+        yield Turn("generator", terms, weights, output, learned)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
         """Photos, what the auto-encoder makes of them, and a row a style that learns."""
