@@ -40,7 +40,7 @@ def test_from_training_to_a_frame_and_a_plan(settings: Settings, tmp_path: Path,
         styled = stylizer.run(frame)
     assert styled.shape == frame.shape and not np.array_equal(styled, frame)
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
-    size: Any = {name: (48, 64) for name in ("min_size", "opt_size", "max_size")}
+    size: Any = dict.fromkeys(("min_size", "opt_size", "max_size"), (48, 64))
     made = engine_from_onnx(
         tmp_path / "it.onnx", tmp_path / "it.plan", flavour="tensorrt_rtx", precision="fp16", **size
     )
