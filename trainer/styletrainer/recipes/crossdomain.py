@@ -44,7 +44,6 @@ class CrossDomainGAN(nn.Module):
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "crossdomain",
         "crop": 128,
-        "learning_rate": 2e-3,
         "style_weight": 1.0,
         "adversarial_weight": 0.1,
         "tv_weight": 0.1,
