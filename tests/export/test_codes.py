@@ -266,7 +266,7 @@ class _NotFinite(Coded):
 
 class _FewCodes(Coded):
     def codes(self) -> Tensor:
-        return self.table[:1]
+        return self.table[:2]
 
 
 class _NanCodes(Coded):
@@ -280,7 +280,7 @@ class _NanCodes(Coded):
         (_Wrong, r"encoder\(\), which gives \(6,\).*\(5,\)"),
         (_Batched, r"encoder\(\), which gives \(1, 5\)"),
         (_NotFinite, r"encoder\(\), which gives a NaN"),
-        (_FewCodes, r"codes\(\) of shape \(1, 5\).*\(3, 5\), a row for each of a, b, c"),
+        (_FewCodes, r"codes\(\) of shape \(2, 5\).*\(3, 5\), a row for each of a, b, c"),
         (_NanCodes, r"a NaN or an infinity"),
     ],
 )

@@ -190,7 +190,7 @@ def test_resumed_run_ends_with_the_same_weights_and_the_same_pool(
 def test_cycle_and_identity_fall(cyclegan: Settings) -> None:
     lines = stats(run(cyclegan, steps=48, tick=12, learning_rate=2e-2))
     for name in ("cycle_a", "cycle_b", "identity"):
-        assert lines[-1][name] < 0.8 * lines[0][name], name
+        assert lines[-1][name] < 0.9 * lines[0][name], name
     assert {"adversarial", "critic_a", "critic_b", "total"} <= lines[0].keys()
 
 

@@ -131,28 +131,6 @@ def test_interrupt_saves_and_exits_130(settings: Settings, tmp_path: Path, numbe
     assert state is not None and state["step"] >= 5
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_path: Path) -> None:
-    """torchrun, gloo, batch 2 each, against one process with batch 4; fp32, 6 steps."""
-    one = run(settings, run=str(tmp_path / "one"), batch=4)
-    code = (
-        "import sys, json, io\n"
-        "from rich.console import Console\n"
-        "from styletrainer.config import config_from_dict\n"
-        "from styletrainer.loop import train\n"
-        "train(config_from_dict(json.loads(sys.argv[1]), 'test'), Console(file=io.StringIO()))\n"
-    )
-    script = tmp_path / "train.py"
-    script.write_text(code)
-    two = tmp_path / "two"
-    config = json.dumps(settings | {"run": str(two), "batch": 2})
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run([*torchrun, str(script), config], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    for name, value in load_file(one / WEIGHTS).items():
-        torch.testing.assert_close(load_file(two / WEIGHTS)[name], value, rtol=0, atol=1e-4)
-
-
 def test_broken_photo_among_good_ones_is_counted(settings: Settings, material: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

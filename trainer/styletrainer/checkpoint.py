@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from styletrainer.errors import TrainError
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "generator.safetensors"  # the averaged generator: what is exported
 Weights = dict[str, Tensor]
+_FREE = "free some disk space"
+_ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name a folder that you may write to")
+_ADVICE[errno.ENOENT] = "leave the folder where it is while it is written to"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -24,13 +28,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows flushes no file that is open for reading
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise TrainError(
             f"got: {error} while writing {path}; the file from before is untouched.\n"
-            "Do this: free some disk space, then run the same command again."
+            f"Do this: {_ADVICE.get(getattr(error, 'errno', None) or 0, _FREE)}, then run the same command again."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

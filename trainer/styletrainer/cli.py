@@ -52,7 +52,7 @@ def train(
         Path | None,
         typer.Option(help="CSV of pairs (source,target,style,similarity[,mask]) for --recipe paired."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help=", ".join(sorted(RECIPES)) + ".")] = "hybrid",
+    recipe: Annotated[str | None, typer.Option(help=", ".join(sorted(RECIPES)) + ". Default: hybrid.")] = None,
     generator: Annotated[str | None, typer.Option(help=f"{', '.join(GENERATORS)}. Default: the recipe's.")] = None,
     size: Annotated[str | None, typer.Option(help="nano, small or base, of the realtime generator.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; an upper bound with --minutes.")] = None,
@@ -128,8 +128,11 @@ def train(
     }
     values |= {name: value for name, value in given.items() if value is not None}
     if add_to:
-        if many or start or size or generator:
-            raise TrainError("got: --add-to with --many, --start, --size or --generator; expected: --add-to alone.")
+        if many or start or size or generator or recipe:
+            raise TrainError(
+                "got: --add-to with --many, --start, --size, --generator or --recipe; expected: --add-to alone, "
+                "which takes them from its run."
+            )
         if not artworks:
             raise TrainError("got: --add-to without an artwork; expected: the picture of the new style.")
         values |= _added(add_to, artworks)
@@ -154,10 +157,16 @@ def _added(run: Path, artworks: list[Path]) -> dict[str, Any]:
     before = config_from_run(run)
     if not before.styles:
         raise TrainError(f"got: --add-to {run}, a run of one style; expected: a run of several (`train --many`).")
+    if not hasattr(GENERATORS[before.generator], "grown"):
+        raise TrainError(
+            f"got: --add-to {run}, a run of {before.recipe}; expected: one of hybrid or stylebank, whose styles have "
+            f"parameters of their own.\nDo this: a picture of any style can be given to its model, -s MODEL:PICTURE."
+        )
     return {
         "styles": [*before.styles, artworks[0].stem],
         "new_style_only": True,
         "start": str(run),
+        "recipe": before.recipe,
         "generator": before.generator,
         "generator_options": before.generator_options,
     }

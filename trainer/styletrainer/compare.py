@@ -27,6 +27,7 @@ from styletrainer.report import thumbnail
 
 # What every run is judged by, whatever it was trained with.
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
+_MOST = 16  # pictures of a folder of artworks
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -41,7 +42,7 @@ class Run:
     ticks: list[dict[str, float]]
     generator: nn.Module
     styles: tuple[tuple[str, Tensor | None], ...]
-    artworks: tuple[Tensor, ...]  # RGB (3, H, W), 0-1, one a style where the run has as many, of the run's own size
+    artworks: tuple[tuple[Tensor, ...], ...]  # RGB (3, H, W), 0-1, those of each style, of the run's own size
 
 
 @app.command()
@@ -57,6 +58,8 @@ def compare(
 ) -> None:
     """Put RUNS side by side on one HTML page: pictures, quality, what of their settings differs, losses."""
     found = read_runs(runs)
+    if not photos and not found[0].config.photos:
+        raise TrainError(f"got: {runs[0]}, which learned from no photos; expected: photographs to draw (--photos).")
     source = photos or Path(found[0].config.photos)
     samples = sample_photos(list_photos(source), 6)
     if not samples:
@@ -101,10 +104,23 @@ def _read_run(name: str, folder: Path) -> Run:
     load_weights(generator, folder / WEIGHTS)
     generator.requires_grad_(False).eval()
     styles = _styles(config, generator)
-    artworks = tuple(
-        tensor_from_rgb(read_artwork(Path(path), config.artwork_size, config.crop)) for path in config.artworks
-    )
-    return Run(name, config, ticks, generator, styles, artworks)
+    return Run(name, config, ticks, generator, styles, _artworks(config))
+
+
+def _artworks(config: TrainConfig) -> tuple[tuple[Tensor, ...], ...]:
+    """Pictures of each style, RGB (3, H, W), 0-1; none where the run does not say which."""
+    entries = [
+        tuple(
+            tensor_from_rgb(read_artwork(picture, config.artwork_size, config.crop))
+            for picture in ([Path(entry)] if Path(entry).is_file() else list_photos(Path(entry))[:_MOST])
+            if isinstance(picture, Path)
+        )
+        for entry in config.artworks
+    ]
+    several = len(config.styles) > 1
+    if config.new_style_only:
+        return (*[()] * (len(config.styles) - 1), sum(entries, ()))
+    return tuple(entries) if several else (sum(entries, ()),)
 
 
 def _styles(config: TrainConfig, generator: nn.Module) -> tuple[tuple[str, Tensor | None], ...]:
@@ -128,10 +144,9 @@ def write_comparison(page: Path, runs: Sequence[Run], samples: Sequence[Tensor],
     for run in runs:
         for number, (name, style) in enumerate(run.styles):
             drawn = with_margin(run.generator, batch, style).clamp(0, 1)
-            artwork = run.artworks[number] if number < len(run.artworks) else None
-            corner = torch.ones_like(samples[0]) if artwork is None else thumbnail(artwork, samples[0].shape[1:])
+            of_style = run.artworks[number] if number < len(run.artworks) else ()
+            corner = thumbnail(of_style[0], samples[0].shape[1:]) if of_style else torch.ones_like(samples[0])
             rows.append([corner, *drawn])
-            of_style = run.artworks if len(run.styles) == 1 else run.artworks[number : number + 1]
             title = f"{run.name}, {name}" if len(run.styles) > 1 else run.name
             quality.append((title, *_figures(judge, batch, drawn, of_style)))
     sheet = np.vstack([np.hstack([rgb_from_tensor(picture) for picture in row]) for row in rows])

@@ -24,6 +24,8 @@ else:
     import tomli as tomllib
 
 Layers = dict[str, float]
+# Generators whose style is a code that their own recipe makes.
+_OF_ONE_RECIPE = ("crossdomain", "gramcode", "paired")
 # What a recipe may need to be given (its NEEDS) -> what is expected
 _NEEDED = {
     "artworks": "at least one picture",
@@ -110,8 +112,8 @@ class TrainConfig:
             for name, (got, wanted) in choices.items()
             if got not in wanted
         ]
-        at_least = {"crop": 64, "artwork_size": 64}
-        at_least |= dict.fromkeys(("steps", "batch", "tick", "style_octaves", "patience"), 1)
+        at_least = {"crop": 64, "artwork_size": 64, "seed": 0, "workers": 0}
+        at_least |= dict.fromkeys(("steps", "batch", "tick", "style_octaves", "patience", "critic_channels"), 1)
         found += [
             f"{name}: got {getattr(self, name)}, expected at least {least}"
             for name, least in at_least.items()
@@ -126,6 +128,8 @@ class TrainConfig:
         found += self._wrong_data() + self._wrong_styles() + ([] if stored else self._half_named_pictures())
         if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
             found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
+        if self.generator in _OF_ONE_RECIPE and self.recipe != self.generator:
+            found.append(f"generator: got {self.generator}, which only the recipe of that name trains")
         if self.recipe in RECIPES:
             try:
                 self.options()

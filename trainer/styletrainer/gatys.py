@@ -106,6 +106,8 @@ def paint(
     perceptual = Perceptual([*content_layers, *style_layers], weight_sets).to(device)
     perceptual.to(memory_format=torch.channels_last)
     sizes = scales(photo, settings.size)
+    for source in sources:
+        _refuse_narrow(source.picture, sizes[0])
     whole = _tensor(photo, settings.size, device)
     best: Tensor | None = None
     for scale, size in enumerate(sizes):
@@ -138,6 +140,15 @@ def scales(photo: Picture, size: int) -> list[int]:
     while found[0] // 2 >= max(_COARSEST, _SHORTEST / narrow):
         found.insert(0, found[0] // 2)
     return found
+
+
+def _refuse_narrow(artwork: Picture, long_side: int) -> None:
+    height, width = artwork.shape[:2]
+    if round(long_side * min(height, width) / max(height, width)) < _SHORTEST // 2:
+        raise TrainError(
+            f"got: an artwork of {width}x{height}; expected: one less narrow, of which the perceptual network sees at "
+            f"least {_SHORTEST // 2} pixels at a long side of {long_side}.\nDo this: cut a part out of it."
+        )
 
 
 def chosen_layers(weight_sets: Sequence[Weights], settings: Settings) -> tuple[Layers, Layers]:

@@ -118,7 +118,7 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
         found |= _learn(training, turn if training.balance is None else training.balance.weighed(turn))
     if training.balance is not None:
         training.balance.refuse_unused(config.recipe)
-    if training.stopping is not None:
+    if training.stopping is not None and gains:  # not every step of every recipe is the generator's
         training.stopping.add(gains, training.step + 1)
     _average(training.averaged, training.recipe.generator, config.ema, training.step)
     return found

@@ -49,7 +49,7 @@ def read_pairs(path: Path) -> list[Pair]:
     seen: dict[tuple[str, ...], int] = {}
     sizes: dict[Path, tuple[int, ...] | None] = {}
     for line, row in rows:
-        found = _problems_of_row(row) or list(_problems_of_pictures(row, path.parent, sizes))
+        found = [*_problems_of_row(row), *_problems_of_pictures(row, path.parent, sizes)]
         first = seen.setdefault((row["source"], row["target"], row["style"]), line)
         if first != line:
             found.append(f"the same source, target and style as line {first}")
@@ -152,7 +152,7 @@ def _problems_of_pictures(
         if sizes[path] is None:
             what = "does not read as a picture" if path.is_file() else "is not there"
             yield f"{name} {row[name]} {what}"
-    expected = sizes[named["source"]]
+    expected = sizes[named["source"]] if "source" in named else None
     for name, path in named.items():
         size = sizes[path]
         if size and expected and size != expected:

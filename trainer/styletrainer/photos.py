@@ -7,9 +7,11 @@ the library come the patterns of shards and the rule which file of a sample is i
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,7 +77,16 @@ class Packed:
             # Never more than was announced, whatever the entry unpacks to.
             with _opened_zip(self.archive, os.getpid()).open(self.entry) as file:
                 return file.read(self.size)
-        except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            KeyError,
+            NotImplementedError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+        ) as error:
             raise OSError(f"{self}: {error}") from error
 
 
@@ -117,7 +128,10 @@ def _expanded(pattern: Path) -> list[Path]:
     """The tars that a pattern with braces names; all of them must be there."""
     if pattern.suffix.lower() != ".tar":
         return []
-    shards = [Path(shard) for shard in expand_urls(pattern.as_posix())]
+    try:
+        shards = [Path(shard) for shard in expand_urls(pattern.as_posix())]
+    except ValueError as error:  # braces that do not match
+        raise TrainError(f"got: {pattern} ({error}); expected: a pattern such as 'photos-{{000..009}}.tar'.") from error
     if missing := [shard for shard in shards if not shard.is_file()]:
         raise TrainError(
             f"got: {pattern}, of whose {len(shards)} tars {len(missing)} are not there, first {missing[0]}; "

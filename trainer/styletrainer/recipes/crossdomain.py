@@ -82,7 +82,7 @@ class CrossDomainGAN(nn.Module):
         self.generator = generator
         if config.start:
             self._begin_with(Path(config.start))
-        self.generator.get_buffer("short_side").fill_(config.artwork_size)
+        self.generator.get_buffer("short_side").fill_(max(config.artwork_size, config.crop + 2 * CONTEXT))
         self.critic = MultiScalePatch(
             config.critic_channels, config.critic_strided, self.options.critic_scales, channels_in=6
         )

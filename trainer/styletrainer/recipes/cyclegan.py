@@ -109,7 +109,10 @@ class CycleGAN(nn.Module):
         """The photos, below them painted, below that led back."""
         rows = styled_rows(averaged, self.samples, [self.artwork])
         painted = torch.stack(rows[1][1:]).to(next(self.back.parameters()).device)
-        return [*rows, [torch.ones_like(self.samples[0]), *with_margin(self.back, painted)]]
+        self.back.eval()  # else a look at it would change its running statistics
+        unpainted = with_margin(self.back, painted)
+        self.back.train()
+        return [*rows, [torch.ones_like(self.samples[0]), *unpainted]]
 
     def _generator_terms(self, a: Tensor, b: Tensor, painted: Tensor, unpainted: Tensor) -> Terms:
         kind = self.config.adversarial

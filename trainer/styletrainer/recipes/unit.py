@@ -62,6 +62,7 @@ class UNIT(nn.Module):
         cycle_weight: float = 10.0
         kl_weight: float = 0.01  # per latent dimension, of the pictures
         cycle_kl_weight: float = 0.01  # of their translations
+        latent_weight: float = 2.0  # on a translation's latent against its picture's (as in MUNIT, Huang et al. 2018)
         overlap_crops: int = 48  # withheld crops a domain in which the overlap of latents is measured; 0 for never
 
         def __post_init__(self) -> None:
@@ -143,6 +144,9 @@ class UNIT(nn.Module):
             "kl": gaussian_kl(mean_a) + gaussian_kl(mean_b),
             "cycle": F.l1_loss(decode_a(noise.added(again_a)), a) + F.l1_loss(decode_b(noise.added(again_b)), b),
             "cycle_kl": gaussian_kl(again_a) + gaussian_kl(again_b),
+            # z = E1(x1) = E2(x2): without it each encoder writes the latent in a way of its own. What it shall be
+            # is held still, or both would shrink to meet.
+            "latent": F.l1_loss(again_a, mean_a.detach()) + F.l1_loss(again_b, mean_b.detach()),
         }
         with frozen(self.critic_a), frozen(self.critic_b):
             kind = self.config.adversarial
