@@ -95,7 +95,10 @@ class Stylizer:
 
     @property
     def latency(self) -> Latency:
-        """Percentiles of preprocess, inference, postprocess and total over the last 1,000 frames."""
+        """Percentiles of preprocess, inference, postprocess and total over the last 1,000 frames.
+
+        Encoding a style picture and choosing by the frame belong to preprocess.
+        """
         return self._latency
 
     @overload
@@ -141,11 +144,13 @@ class Stylizer:
             ModelFileError: the encoder or the chooser is not beside the model, or damaged.
             ClosedError: after ``close``.
         """
-        backend, weights = self._opened(), self._weights(strength, style, frame)
+        backend = self._opened()
         with self._latency.stage("total"):
             if is_on_gpu(frame):
+                weights = self._weights(strength, style, frame)
                 return self._run_on_gpu(backend, frame, strength, weights, keep_color)
-            with self._latency.stage("preprocess"):
+            with self._latency.stage("preprocess"):  # an encoder or a chooser takes its time
+                weights = self._weights(strength, style, frame)
                 photo, fit, canvas = prepared(frame, backend.canvas)
             with self._latency.stage("inference"):
                 styled = infer_in_tiles(backend, canvas, strength, weights)

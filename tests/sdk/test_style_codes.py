@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ import pytest
 import stylesdk
 from stylesdk import Manifest, Stylizer
 from stylesdk.backends.fake import FakeBackend
+from stylesdk.companion import Companion
 from stylesdk.engines.gate import check_accuracy
 from stylesdk.manifest import manifest_from_json
 from stylesdk.mix import split_style
@@ -130,6 +132,22 @@ def test_a_style_that_is_called_auto_is_a_name(tmp_path: Path, frame: np.ndarray
         assert stylizer.default_style == {"auto": 1.0}
         assert (stylizer.run(frame) == 120).all() and (stylizer.run(frame, style="auto") == 120).all()
         assert (next(iter(stylizer.stream([frame], style="auto"))) == 120).all()
+
+
+def test_encoding_and_choosing_belong_to_a_frames_latency(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, run = [0.0], Companion.run
+
+    def slow(companion: Companion, picture: object) -> np.ndarray:
+        now[0] += 5
+        return run(companion, picture)
+
+    monkeypatch.setattr(Companion, "run", slow)
+    monkeypatch.setattr("stylesdk.latency.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    with opened(coded) as stylizer:
+        for style in ("auto", colour(1, 2, 3), "low"):
+            stylizer.run(colour(4, 5, 6), style=style)
+        for stage, seconds in (("total", [5, 5, 0]), ("preprocess", [5, 5, 0]), ("inference", [0, 0, 0])):
+            assert stylizer.latency.seconds(stage) == seconds
 
 
 def test_large_pictures_are_scaled_down_and_the_callers_array_stays(coded: Path) -> None:
