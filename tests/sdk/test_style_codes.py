@@ -313,6 +313,15 @@ def test_manifest_without_the_new_fields_is_what_it_was() -> None:
     assert (plain.style_length, newer.style_length, replace(plain, styles=("a",)).style_length) == (2, 2, 0)
 
 
+def test_manifest_at_its_limits() -> None:
+    largest = (float(str(np.finfo(np.float32).max)), -1e-45)
+    good = Manifest("a b" * 66, ("a",), 8, "fp32", "CC0", codes=(largest,), companions={"encoder": "0" * 64})
+    assert manifest_from_json(good.to_json(), "x") == good
+    assert np.isfinite(np.array(good.codes, np.float32)).all()
+    elsewhere = replace(good, name="a/b", companions={})
+    assert manifest_from_json(elsewhere.to_json(), "x") == elsewhere, "no file is looked for"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -323,6 +332,16 @@ def test_manifest_without_the_new_fields_is_what_it_was() -> None:
         {"codes": [[1.0], ["x"]]},
         {"codes": [[1.0], [float("nan")]]},
         {"codes": [[1.0], [True]]},
+        {"codes": [[1.0], [float("inf")]]},
+        {"codes": [[1.0], [3.41e38]]},
+        {"codes": [[1.0], [-(10**400)]]},
+        {"name": "../a", "companions": {"encoder": "0" * 64}},
+        {"name": "a\\b", "companions": {"encoder": "0" * 64}},
+        {"name": "C:a", "companions": {"encoder": "0" * 64}},
+        {"name": "a\0", "companions": {"encoder": "0" * 64}},
+        {"name": "a" * 201, "companions": {"encoder": "0" * 64}},
+        {"name": "", "companions": {"encoder": "0" * 64}},
+        {"name": 7, "companions": {"encoder": "0" * 64}},
         {"codes": 3},
         {"companions": {"encoder": "abc"}},
         {"companions": {"decoder": "0" * 64}},
