@@ -21,7 +21,7 @@ from styleexport.cli import app
 from styleexport.engine_from_onnx import engine_from_onnx
 from styleexport.errors import ExportError
 from styleexport.export import export_onnx, fp16_model
-from styleexport.fp16_from_onnx import fp16_from_onnx
+from styleexport.fp16_from_onnx import fp16_from_onnx, sealed
 from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, generator_from_run, onnx_from_generator
 from styleexport.triton_config import check_config, onnx_config
@@ -329,6 +329,21 @@ def test_companions_stay_in_fp32(files: Path) -> None:
     for convert in (fp16_from_onnx, batched_from_onnx, lambda *of: int8_from_onnx(*of, samples=[])):
         with pytest.raises(stylesdk.ModelFileError, match="x, the chooser of trio"):
             convert(data, "x")
+
+
+def test_only_companions_of_its_own_export_belong_to_a_model(files: Path, tmp_path: Path) -> None:
+    for path in files.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    model, encoder = tmp_path / "trio.onnx", tmp_path / "trio.encoder.onnx"
+    both = {path: path.read_bytes() for path in (encoder, tmp_path / "trio.chooser.onnx")}
+    assert companions.companions_beside(model) == both
+    whole = onnx.load_model_from_string(both.pop(encoder))
+    weight = whole.graph.initializer[0]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + 1, weight.name))
+    other = sealed(whole, manifest_from_onnx(encoder.read_bytes(), "it"))
+    for data in (other, encoder.read_bytes()[:-20], b"no model"):
+        encoder.write_bytes(data)
+        assert companions.companions_beside(model) == both
 
 
 def test_plans_of_all_three_and_the_sidecar_of_the_model(files: Path, tmp_path: Path) -> None:
