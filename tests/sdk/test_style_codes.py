@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 import stylesdk
@@ -243,6 +244,19 @@ def test_a_companion_is_no_style(coded: Path) -> None:
     for runtime in ("onnxruntime", "openvino"):
         with pytest.raises(stylesdk.ModelFileError, match=r"the encoder of paint(.|\n)*give paint\.onnx"):
             opened(coded.with_name("paint.encoder.onnx"), runtime)
+
+
+def test_a_companion_keeps_no_memory_of_its_pictures(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[onnxruntime.SessionOptions] = []
+
+    class Watched(onnxruntime.InferenceSession):
+        def __init__(self, data: bytes, options: onnxruntime.SessionOptions, **others: Any) -> None:
+            asked.append(options)
+            super().__init__(data, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Watched)
+    assert stylesdk.encode(colour(10, 20, 60), coded).tolist() == [10, 20, 60]
+    assert [options.enable_cpu_mem_arena for options in asked] == [False]
 
 
 def test_openvino_encodes_where_onnxruntime_is_missing(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
