@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ import pytest
 
 import stylesdk
 from stylesdk import Manifest, Stylizer
+from stylesdk.backends import QueueingBackend
 from stylesdk.backends.fake import FakeBackend
 from stylesdk.companion import Companion
 from stylesdk.engines.gate import check_accuracy
@@ -133,6 +136,56 @@ def test_a_style_that_is_called_auto_is_a_name(tmp_path: Path, frame: np.ndarray
         assert stylizer.default_style == {"auto": 1.0}
         assert (stylizer.run(frame) == 120).all() and (stylizer.run(frame, style="auto") == 120).all()
         assert (next(iter(stylizer.stream([frame], style="auto"))) == 120).all()
+
+
+class Queueing(FakeBackend):
+    """Has frames under way, as a plan has."""
+
+    def submit(self, frame: np.ndarray, strength: float, style: np.ndarray | None = None) -> np.ndarray:
+        return self.infer(frame, strength, style)
+
+    def collect(self, ticket: np.ndarray) -> np.ndarray:
+        return ticket
+
+    def drop(self, ticket: np.ndarray) -> None:
+        pass
+
+
+def test_auto_on_a_queueing_backend(coded: Path) -> None:
+    backend = Queueing()
+    backend.manifest = manifest_from_onnx(coded.read_bytes(), "it")
+    backend._takes_code = True
+    with Stylizer(f"{coded}:auto", backend=backend) as stylizer:
+        assert isinstance(backend, QueueingBackend)
+        for style in (None, "auto"):
+            assert list(stylizer.stream([], style=style)) == []
+            photos = [colour(20, 40, 60), colour(100, 50, 50)]
+            assert [int(out[0, 0, 0]) for out in stylizer.stream(iter(photos), style=style)] == [60, 60]
+
+
+def test_a_closed_stylizer_has_no_companions_left(coded: Path) -> None:
+    stylizer = opened(f"{coded}:auto")
+    stylizer.run(colour(1, 2, 3), style=colour(1, 2, 3))
+    companions = [weakref.ref(each) for each in stylizer._palette._companions.values()]
+    assert len(companions) == 2
+    stylizer.close()
+    gc.collect()
+    assert [each() for each in companions] == [None, None]
+    for call in (lambda: stylizer.choose(colour(1, 2, 3)), lambda: stylizer.style_input("low")):
+        with pytest.raises(stylesdk.ClosedError, match=r"got: (choose|style_input)\(\) on a closed"):
+            call()
+    stylizer.close()
+
+
+def test_what_the_graph_gets_is_the_callers_to_change(coded: Path) -> None:
+    code = np.array([7, 0, 1], np.float32)
+    with opened(coded) as stylizer:
+        for style, level in ((None, 40), (code, 8)):
+            found = stylizer.style_input(style)
+            assert found is not None
+            found += 50
+            assert (stylizer.run(colour(1, 2, 3), style=style) == level).all()
+    assert code.tolist() == [7, 0, 1]
 
 
 def test_encoding_and_choosing_belong_to_a_frames_latency(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
