@@ -43,6 +43,8 @@ class Palette:
 
         Raises as ``input``, and StyleError for a path that does not read as a picture.
         """
+        if isinstance(chosen, Path) and str(chosen) in self.names:  # a style that is called like a picture
+            chosen = {str(chosen): 1.0}
         if isinstance(chosen, Path):
             self._default = self.encode(_picture(chosen))
         elif self._is_auto(chosen):

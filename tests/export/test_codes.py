@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from styleexport.batched_from_onnx import batched_from_onnx, run_batch
 from styleexport.cli import app
 from styleexport.engine_from_onnx import engine_from_onnx
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, fp16_model
+from styleexport.export import export_onnx, fp16_model, styles_of
 from styleexport.fp16_from_onnx import fp16_from_onnx, sealed
 from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, generator_from_run, onnx_from_generator
@@ -313,6 +314,18 @@ def test_encoder_without_codes_and_artworks_of_one_name(tmp_path: Path, monkeypa
     make_run(tmp_path / "run", monkeypatch, ("x/a.jpg", "y/a.jpg"))
     with pytest.raises(ExportError, match="each name once"):
         export_onnx(tmp_path / "run", tmp_path / "out")
+
+
+def test_a_style_named_auto_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run", monkeypatch, ("x/auto.jpg", "b.jpg"))
+    with pytest.raises(ExportError, match=r"a style named auto(.|\n)*config\.json"):
+        export_onnx(tmp_path / "run", tmp_path / "out")
+    config = config_from_dict({"artworks": ["auto.jpg"], "photos": "x", "run": "y"}, "test")
+    named = dataclasses.replace(config, styles=("auto", "b"))
+    assert styles_of(config, nn.Identity()) == (), "one style is no choice"
+    assert styles_of(named, nn.Identity()) == ("auto", "b"), "nothing chooses there"
+    with pytest.raises(ExportError, match="a style named auto"):
+        styles_of(named, Mixing())
 
 
 def test_outside_the_tolerance_nothing_is_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ import stylesdk
 from stylesdk import Manifest, Stylizer
 from stylesdk.backends import QueueingBackend
 from stylesdk.backends.fake import FakeBackend
+from stylesdk.batch.cli import _everywhere as everywhere
 from stylesdk.companion import Companion
 from stylesdk.engines.gate import check_accuracy
 from stylesdk.manifest import manifest_from_json
@@ -230,6 +231,8 @@ def test_large_pictures_are_scaled_down_and_the_callers_array_stays(coded: Path)
         ("nope", "one of low, high"),
         ({"low": -1}, "none below 0"),
         (3, "type int"),
+        ([1.0, 2.0, 3.0], r"type list.*code, a numpy array float32 \(C,\).*a picture, BGR uint8"),
+        ((1.0, 2.0, 3.0), r"type tuple.*float32"),
     ],
 )
 def test_styles_that_are_refused(coded: Path, frame: np.ndarray, style: Any, words: str) -> None:
@@ -340,6 +343,24 @@ def test_pictures_that_do_not_read(coded: Path, text: str, monkeypatch: pytest.M
     Path("broken.jpg").write_bytes(b"no picture")
     with pytest.raises(stylesdk.StyleError, match="does not read as a picture"):
         opened(text)
+
+
+@pytest.mark.parametrize("text", ["six:https://a.example/b.jpg", "C:/m/six.onnx:s3://a/b", "x.onnx:http://a/b.jpg?c:d"])
+def test_pictures_of_the_web_are_to_be_downloaded_first(text: str) -> None:
+    with pytest.raises(stylesdk.StyleError, match=r"got: (https|s3|http)://a(.|\n)*download it first"):
+        opened(text)
+
+
+def test_a_style_that_is_called_like_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(painting_onnx(("plain", "b.png"), 2))
+    cv2.imwrite("b.png", colour(1, 2, 3))
+    for text in ("m.onnx:b.png", f"{tmp_path / 'm.onnx'}:b.png"):
+        with opened(text) as stylizer:
+            assert stylizer.default_style == {"b.png": 1.0}
+            assert (stylizer.run(colour(1, 2, 3)) == 120).all()
+    Path("b.png").unlink()
+    assert everywhere("m.onnx:b.png") == f"{tmp_path / 'm.onnx'}:b.png"
 
 
 def test_colons_of_drives_and_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
