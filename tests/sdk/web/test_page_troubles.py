@@ -10,8 +10,9 @@ import psutil
 import pytest
 from browser import AWAY, PATIENCE, Server, Tab, chromium, forgive
 from playwright.sync_api import Playwright
-from tiny_models import coded_onnx, picture_onnx, write_with_companions
 from websockets.sync.client import connect
+
+from tiny_models import coded_onnx, picture_onnx, write_with_companions
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import pytest
 from served import PATIENCE, Served, decoded, jpeg, receive, refused, send_frame, served
-from tiny_models import coded_onnx, picture_onnx, write_with_companions
 
 from stylesdk import SourceError, __version__
 from stylesdk.backends.fake import FakeBackend
@@ -27,6 +26,7 @@ from stylesdk.web.guard import Door
 from stylesdk.web.limits import Limits
 from stylesdk.web.server import bound, door_for
 from stylesdk.web.studio import Seat, Studio
+from tiny_models import coded_onnx, picture_onnx, write_with_companions
 
 
 @pytest.fixture(scope="module")
