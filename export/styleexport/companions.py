@@ -25,6 +25,7 @@ from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import sealed
 from styleexport.onnx_from_checkpoint import EXAMPLE, traced
 from styleexport.verify import Frame
+from stylesdk.errors import ModelFileError
 from stylesdk.manifest import COMPANIONS, Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 
@@ -86,14 +87,15 @@ def companions_from_generator(
         wanted = [_run_torch(contract, picture, kind, manifest.style_length) for picture in pictures]
         data = traced(contract, {"frame": EXAMPLE}, _OUTPUT).SerializeToString()
         difference = _verified(data, wanted, pictures, kind)
+        # Nothing of this one export: made again, say verified on other photos, it is the same file, and the models
+        # made before still accept it. Its licence is the model's, whose manifest has it.
         own = Manifest(
             name=manifest.name,
             styles=manifest.styles,
             stride=1,
             precision="fp32",
-            licence=manifest.licence,
+            licence="",
             training=manifest.training,
-            quality={"difference_to_torch": dataclasses.asdict(difference)},
             kind=kind,
         )
         found[kind] = sealed(onnx.load_model_from_string(data), own), difference
@@ -125,7 +127,19 @@ def _verified(data: bytes, wanted: Sequence[Codes], pictures: Sequence[Frame], k
 
 
 def companions_beside(model: Path) -> dict[Path, bytes]:
-    """The companions that lie beside a model file of ours and belong to it, by file."""
+    """The companions that lie beside a model file of ours and belong to it, by file: those of its own export."""
     manifest = manifest_from_onnx(read_model_file(model), str(model))
-    paths = {kind: model.with_name(f"{manifest.name}.{kind}.onnx") for kind in manifest.companions}
-    return {path: read_model_file(path) for path in paths.values() if path.is_file()}
+    found: dict[Path, bytes] = {}
+    for kind, sha256 in manifest.companions.items():
+        path = model.with_name(f"{manifest.name}.{kind}.onnx")
+        if path.is_file() and _sha256(data := read_model_file(path), path) == sha256:
+            found[path] = data
+    return found
+
+
+def _sha256(data: bytes, path: Path) -> str:
+    """Of a model file; "" of any other."""
+    try:
+        return manifest_from_onnx(data, str(path)).sha256
+    except ModelFileError:
+        return ""

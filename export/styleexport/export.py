@@ -23,6 +23,7 @@ from styleexport.onnx_from_checkpoint import (
 )
 from styleexport.verify import Difference, run_frames, run_torch, verification_samples, verify_each_style
 from stylesdk.manifest import Manifest, read_model_file
+from stylesdk.mix import AUTO
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.checkpoint import write_atomically
 from styletrainer.config import TrainConfig, config_from_run
@@ -160,11 +161,17 @@ def styles_of(config: TrainConfig, generator: nn.Module) -> tuple[str, ...]:
     """Names of a run's styles; () where there is one, which is called like the file.
 
     Raises:
-        ExportError: two artworks of one name, of a generator that names its codes after them.
+        ExportError: of a generator that names its codes after artworks, two of one name; of one with codes or with a
+            chooser, a style named ``auto``.
     """
-    if config.styles or not getattr(generator, "code", 0) or len(generator.codes()) == 1:  # type: ignore[operator]
-        return config.styles
-    names = tuple(Path(artwork).stem for artwork in config.artworks)
+    code, names = getattr(generator, "code", 0), config.styles
+    if not names and code and len(generator.codes()) > 1:  # type: ignore[operator]
+        names = tuple(Path(artwork).stem for artwork in config.artworks)
+    if AUTO in names and (code or hasattr(generator, "chooser")):
+        raise ExportError(
+            f"got: a style named {AUTO}; expected: another name, as this one asks the model to choose.\n"
+            f"Do this: rename it in the run's config.json, in styles or artworks, and export again."
+        )
     if len(set(names)) < len(names):
         raise ExportError(
             f"got: artworks named {', '.join(names)}; expected: each name once.\nDo this: rename one, and train anew."

@@ -140,6 +140,11 @@ def _opened(path: Path, manifest: Manifest) -> Plan:
             f"got: {path}, a plan of {promise.name} ({', '.join(promise.styles)}); "
             f"expected: one of {manifest.name} ({', '.join(manifest.styles)}), as the model."
         )
+    if (promise.codes, promise.companions) != (manifest.codes, manifest.companions):
+        raise ExportError(
+            f"got: {path}, a plan of {promise.name} with other style codes, or for another encoder or chooser; "
+            f"expected: one that was built from the same export as the model.\nDo this: {_BUILD}."
+        )
     return Plan(path, data, promise, engine)
 
 

@@ -109,6 +109,7 @@ def _opened(data: bytes, path: Path, threads: int) -> Graph:
         return _on_openvino(data, path, threads)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture for good
     options.log_severity_level = 3
     try:
         session: Any = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)

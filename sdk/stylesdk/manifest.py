@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,8 @@ STYLIZER = "stylizer"
 COMPANIONS = ("encoder", "chooser")
 MAX_BYTES = 512 * 2**20  # larger than any real-time model; a guard against filling the memory
 _ZEROS = "0" * 64
+_LARGEST = 3.4028235e38  # float32, as its shortest decimal
+_LONGEST_NAME = 200  # characters, so that what is put behind it still makes a file name
 _NEWER: dict[str, Any] = {"kind": STYLIZER, "codes": None, "companions": {}}  # left out where they say nothing
 _REBUILD = "export the model again with `stylesdk export`, or copy the file again"
 
@@ -140,13 +141,17 @@ def _check_types(manifest: Manifest) -> None:
         raise TypeError(f"companions must be SHA-256 of {' and '.join(COMPANIONS)}")
     if manifest.companions and not manifest.style_length:
         raise TypeError("companions need codes or several styles")
+    plain = isinstance(manifest.name, str) and re.fullmatch(rf"[^/\\:\0]{{1,{_LONGEST_NAME}}}", manifest.name)
+    if manifest.companions and not plain:  # it leads to their files
+        raise TypeError(f"name must be a file's, without a folder, of at most {_LONGEST_NAME} characters")
 
 
 def _check_codes(codes: tuple[tuple[float, ...], ...], styles: int) -> None:
     lengths = {len(code) for code in codes}
-    numbers = all(type(value) in (int, float) and math.isfinite(value) for code in codes for value in code)
+    # Not > _LARGEST: that would let a NaN through.
+    numbers = all(type(value) in (int, float) and abs(value) <= _LARGEST for code in codes for value in code)
     if len(codes) != styles or len(lengths) != 1 or 0 in lengths or not numbers:
-        raise TypeError("codes must be finite numbers, as many for each style")
+        raise TypeError("codes must be float32 numbers, as many for each style")
 
 
 def check_kind(manifest: Manifest, kind: str, source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,14 +25,17 @@ AUTO = "auto"  # instead of a style's name: the model chooses by the photo
 def split_style(text: str) -> tuple[str, Mix | Path | str | None]:
     r"""``MODEL``, ``MODEL:NAME``, ``MODEL:A=0.7,B=0.3``, ``MODEL:PICTURE.jpg`` or ``MODEL:auto`` -> model and style.
 
-    The style is a mix, the path of a picture, ``"auto"``, or None where none is asked for. A colon of a path stays
-    in the path: a drive's (``C:\x.onnx``), one before a separator, one in the name of a file that exists.
+    The style is a mix, the path of a picture, ``"auto"``, or None where none is asked for; a style that is called
+    like a picture comes as a path. A colon of a path stays in the path: a drive's (``C:\x.onnx``), one before a
+    separator, one in the name of a file that exists.
 
     Raises:
-        StyleError: no name after the colon, one twice, or a weight that is no number.
+        StyleError: no name after the colon, one twice, a weight that is no number, or an address of the web.
     """
     if os.path.exists(text):
         return text, None
+    if address := re.fullmatch(r".+?:([A-Za-z][A-Za-z0-9+.-]+://.*)", text):
+        raise StyleError(f"{address[1]} as a style", expected="a picture on this machine", do="download it first")
     if Path(text).suffix.lower() in IMAGE_SUFFIXES and (found := _split_picture(text)):
         return found
     model, colon, mix = text.rpartition(":")
@@ -70,7 +74,11 @@ def weights_from_style(style: str | Mix, styles: tuple[str, ...]) -> Weights:
         StyleError: a name that is not in ``styles``; no weight, one below 0, none above 0, or one that is no number.
     """
     if not isinstance(style, str | Mapping):
-        raise StyleError(f"a style of type {type(style).__name__}", expected="a name, or names with weights")
+        raise StyleError(
+            f"a style of type {type(style).__name__}",
+            expected="a name, or names with weights; of a model with codes a code, a numpy array float32 (C,); "
+            "of one with an encoder a picture, BGR uint8 (H, W, 3)",
+        )
     mix: Mix = {style: 1.0} if isinstance(style, str) else style
     for name in mix:
         if name not in styles:

@@ -43,6 +43,8 @@ class Palette:
 
         Raises as ``input``, and StyleError for a path that does not read as a picture.
         """
+        if isinstance(chosen, Path) and str(chosen) in self.names:  # a style that is called like a picture
+            chosen = {str(chosen): 1.0}
         if isinstance(chosen, Path):
             self._default = self.encode(_picture(chosen))
         elif self._is_auto(chosen):
@@ -76,8 +78,11 @@ class Palette:
         given = self._default if style is None else self._mixed(weights_from_style(style, self.names))
         return given if self.length else None
 
-    def held(self, style: Style | None, frames: Iterable[Frame]) -> tuple[Style | None, Iterable[Frame]]:
-        """``style`` as one that stays the same: a picture's code, and for ``"auto"`` what suits the first frame."""
+    def held(self, style: Style | None, frames: Iterable[Frame]) -> tuple[Style | None, Iterable[Frame]] | None:
+        """``style`` as one that stays the same: a picture's code, and for ``"auto"`` what suits the first frame.
+
+        None for ``"auto"`` without a frame to choose by.
+        """
         if isinstance(style, np.ndarray) and style.dtype == np.uint8:
             return self.encode(style), frames
         if not self._is_auto(style):
@@ -85,7 +90,7 @@ class Palette:
         rest = iter(frames)
         for first in rest:
             return self.choose(first), chain([first], rest)
-        return style, ()
+        return None
 
     def encode(self, picture: object) -> StyleCode:
         """The code float32 (C,) of a style picture, BGR uint8 (H, W, 3)."""
@@ -97,6 +102,10 @@ class Palette:
         if self._codes is None:
             return dict(zip(self.names, chosen.tolist(), strict=True))
         return self._checked(chosen)
+
+    def close(self) -> None:
+        """Free the encoder and the chooser."""
+        self._companions.clear()
 
     def _is_auto(self, style: object) -> bool:
         if style is None:

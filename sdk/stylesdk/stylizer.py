@@ -95,7 +95,10 @@ class Stylizer:
 
     @property
     def latency(self) -> Latency:
-        """Percentiles of preprocess, inference, postprocess and total over the last 1,000 frames."""
+        """Percentiles of preprocess, inference, postprocess and total over the last 1,000 frames.
+
+        Encoding a style picture and choosing by the frame belong to preprocess.
+        """
         return self._latency
 
     @overload
@@ -141,33 +144,38 @@ class Stylizer:
             ModelFileError: the encoder or the chooser is not beside the model, or damaged.
             ClosedError: after ``close``.
         """
-        backend, weights = self._opened(), self._weights(strength, style, frame)
+        backend = self._opened()
         with self._latency.stage("total"):
             if is_on_gpu(frame):
+                weights = self._weights(strength, style, frame)
                 return self._run_on_gpu(backend, frame, strength, weights, keep_color)
-            with self._latency.stage("preprocess"):
+            with self._latency.stage("preprocess"):  # an encoder or a chooser takes its time
+                weights = self._weights(strength, style, frame)
                 photo, fit, canvas = prepared(frame, backend.canvas)
             with self._latency.stage("inference"):
                 styled = infer_in_tiles(backend, canvas, strength, weights)
             with self._latency.stage("postprocess"):
                 return finished(styled, photo, fit, keep_color)
 
-    def _opened(self) -> Backend:
+    def _opened(self, call: str = "run") -> Backend:
         if self._backend is None:
-            raise ClosedError("run() on a closed Stylizer", do="open a new one")
+            raise ClosedError(f"{call}() on a closed Stylizer", do="open a new one")
         return self._backend
 
     def _weights(self, strength: float, style: Style | None, photo: object) -> Weights | None:
         if not 0 <= strength <= 1:
             raise FrameError(f"strength {strength}", expected="0 to 1")
-        return self.style_input(style, photo)
+        return self._palette.input(style, photo)
 
     def style_input(self, style: Style | None = None, photo: object = None) -> Weights | None:
         """What the graph gets as style: mixing weights (S,) or a code (C,), float32; None where it takes none.
 
-        Arguments and errors as of ``run``; ``photo`` is the frame, which ``"auto"`` chooses by.
+        Arguments and errors as of ``run``; ``photo`` is the frame, which ``"auto"`` chooses by. The result is the
+        caller's to change.
         """
-        return self._palette.input(style, photo)
+        self._opened("style_input")
+        found = self._palette.input(style, photo)
+        return None if found is None else found.copy()
 
     @property
     def takes_codes(self) -> bool:
@@ -185,7 +193,9 @@ class Stylizer:
 
         Raises:
             StyleError: the model has no chooser.
+            ClosedError: after ``close``.
         """
+        self._opened("choose")
         return self._palette.choose(photo)
 
     def _run_on_gpu(
@@ -216,7 +226,10 @@ class Stylizer:
         suits the first frame.
         """
         backend = self._opened()
-        style, frames = self._palette.held(style, frames)
+        held = self._palette.held(style, frames)
+        if held is None:  # no frame
+            return
+        style, frames = held
         if isinstance(backend, QueueingBackend):
             look = (strength, self._weights(strength, style, None), keep_color)
             yield from overlapped(backend, frames, look, self._latency, self._opened)
@@ -225,10 +238,11 @@ class Stylizer:
                 yield self.run(frame, strength, style, keep_color=keep_color)
 
     def close(self) -> None:
-        """Free the runtime. May be called twice."""
+        """Free the runtime, encoder and chooser too. May be called twice."""
         backend, self._backend = self._backend, None
         if backend is not None:
             self._name = backend.name
+            self._palette.close()
             backend.close()
 
     def __enter__(self) -> Stylizer:

@@ -14,7 +14,7 @@ from styleexport.cli import app
 from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import sealed
 from styleexport.triton_config import check_config
-from styleexport.triton_repository import triton_repository
+from styleexport.triton_repository import _opened, triton_repository
 from stylesdk import Stylizer
 from stylesdk.errors import MissingExtraError, ModelFileError
 from stylesdk.manifest import KEY, Engine, manifest_from_json
@@ -212,6 +212,18 @@ def test_plans_that_are_refused(tmp_path, plans, message):
     with pytest.raises(ExportError, match=f"(?s){message}"):
         triton_repository(FP32, tmp_path / "repository", plans=paths)
     assert everything_in(tmp_path / "repository") == before
+
+
+@pytest.mark.parametrize("change", [{"codes": ((1.0, 2.0), (3.0, 4.5))}, {"companions": {"encoder": "1" * 64}}, {}])
+def test_a_plan_of_another_export_with_codes_is_refused(tmp_path, change):
+    codes = {"styles": ("a", "b"), "codes": ((1.0, 2.0), (3.0, 4.0)), "companions": {"encoder": "0" * 64}}
+    model = dataclasses.replace(manifest_from_onnx(FP32.read_bytes(), "x"), **codes)
+    plan = write_plan(tmp_path, "a.plan", **codes | change)
+    if not change:
+        assert _opened(plan, model).path == plan
+        return
+    with pytest.raises(ExportError, match=r"other style codes, or for another encoder(.|\n)*the same export"):
+        _opened(plan, model)
 
 
 def test_a_plan_without_its_sidecar_or_damaged_is_refused(tmp_path):

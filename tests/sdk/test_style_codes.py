@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 import stylesdk
 from stylesdk import Manifest, Stylizer
+from stylesdk.backends import QueueingBackend
 from stylesdk.backends.fake import FakeBackend
+from stylesdk.batch.cli import _everywhere as everywhere
+from stylesdk.companion import Companion
 from stylesdk.engines.gate import check_accuracy
 from stylesdk.manifest import manifest_from_json
 from stylesdk.mix import split_style
@@ -132,6 +139,72 @@ def test_a_style_that_is_called_auto_is_a_name(tmp_path: Path, frame: np.ndarray
         assert (next(iter(stylizer.stream([frame], style="auto"))) == 120).all()
 
 
+class Queueing(FakeBackend):
+    """Has frames under way, as a plan has."""
+
+    def submit(self, frame: np.ndarray, strength: float, style: np.ndarray | None = None) -> np.ndarray:
+        return self.infer(frame, strength, style)
+
+    def collect(self, ticket: np.ndarray) -> np.ndarray:
+        return ticket
+
+    def drop(self, ticket: np.ndarray) -> None:
+        pass
+
+
+def test_auto_on_a_queueing_backend(coded: Path) -> None:
+    backend = Queueing()
+    backend.manifest = manifest_from_onnx(coded.read_bytes(), "it")
+    backend._takes_code = True
+    with Stylizer(f"{coded}:auto", backend=backend) as stylizer:
+        assert isinstance(backend, QueueingBackend)
+        for style in (None, "auto"):
+            assert list(stylizer.stream([], style=style)) == []
+            photos = [colour(20, 40, 60), colour(100, 50, 50)]
+            assert [int(out[0, 0, 0]) for out in stylizer.stream(iter(photos), style=style)] == [60, 60]
+
+
+def test_a_closed_stylizer_has_no_companions_left(coded: Path) -> None:
+    stylizer = opened(f"{coded}:auto")
+    stylizer.run(colour(1, 2, 3), style=colour(1, 2, 3))
+    companions = [weakref.ref(each) for each in stylizer._palette._companions.values()]
+    assert len(companions) == 2
+    stylizer.close()
+    gc.collect()
+    assert [each() for each in companions] == [None, None]
+    for call in (lambda: stylizer.choose(colour(1, 2, 3)), lambda: stylizer.style_input("low")):
+        with pytest.raises(stylesdk.ClosedError, match=r"got: (choose|style_input)\(\) on a closed"):
+            call()
+    stylizer.close()
+
+
+def test_what_the_graph_gets_is_the_callers_to_change(coded: Path) -> None:
+    code = np.array([7, 0, 1], np.float32)
+    with opened(coded) as stylizer:
+        for style, level in ((None, 40), (code, 8)):
+            found = stylizer.style_input(style)
+            assert found is not None
+            found += 50
+            assert (stylizer.run(colour(1, 2, 3), style=style) == level).all()
+    assert code.tolist() == [7, 0, 1]
+
+
+def test_encoding_and_choosing_belong_to_a_frames_latency(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, run = [0.0], Companion.run
+
+    def slow(companion: Companion, picture: object) -> np.ndarray:
+        now[0] += 5
+        return run(companion, picture)
+
+    monkeypatch.setattr(Companion, "run", slow)
+    monkeypatch.setattr("stylesdk.latency.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    with opened(coded) as stylizer:
+        for style in ("auto", colour(1, 2, 3), "low"):
+            stylizer.run(colour(4, 5, 6), style=style)
+        for stage, seconds in (("total", [5, 5, 0]), ("preprocess", [5, 5, 0]), ("inference", [0, 0, 0])):
+            assert stylizer.latency.seconds(stage) == seconds
+
+
 def test_large_pictures_are_scaled_down_and_the_callers_array_stays(coded: Path) -> None:
     large = np.random.default_rng(0).integers(0, 256, (700, 2400, 3), dtype=np.uint8)
     before = large.copy()
@@ -158,6 +231,8 @@ def test_large_pictures_are_scaled_down_and_the_callers_array_stays(coded: Path)
         ("nope", "one of low, high"),
         ({"low": -1}, "none below 0"),
         (3, "type int"),
+        ([1.0, 2.0, 3.0], r"type list.*code, a numpy array float32 \(C,\).*a picture, BGR uint8"),
+        ((1.0, 2.0, 3.0), r"type tuple.*float32"),
     ],
 )
 def test_styles_that_are_refused(coded: Path, frame: np.ndarray, style: Any, words: str) -> None:
@@ -227,6 +302,19 @@ def test_a_companion_is_no_style(coded: Path) -> None:
             opened(coded.with_name("paint.encoder.onnx"), runtime)
 
 
+def test_a_companion_keeps_no_memory_of_its_pictures(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[onnxruntime.SessionOptions] = []
+
+    class Watched(onnxruntime.InferenceSession):
+        def __init__(self, data: bytes, options: onnxruntime.SessionOptions, **others: Any) -> None:
+            asked.append(options)
+            super().__init__(data, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Watched)
+    assert stylesdk.encode(colour(10, 20, 60), coded).tolist() == [10, 20, 60]
+    assert [options.enable_cpu_mem_arena for options in asked] == [False]
+
+
 def test_openvino_encodes_where_onnxruntime_is_missing(coded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     np.testing.assert_allclose(stylesdk.encode(colour(10, 20, 60), coded), (10, 20, 60), rtol=1e-6)
@@ -255,6 +343,24 @@ def test_pictures_that_do_not_read(coded: Path, text: str, monkeypatch: pytest.M
     Path("broken.jpg").write_bytes(b"no picture")
     with pytest.raises(stylesdk.StyleError, match="does not read as a picture"):
         opened(text)
+
+
+@pytest.mark.parametrize("text", ["six:https://a.example/b.jpg", "C:/m/six.onnx:s3://a/b", "x.onnx:http://a/b.jpg?c:d"])
+def test_pictures_of_the_web_are_to_be_downloaded_first(text: str) -> None:
+    with pytest.raises(stylesdk.StyleError, match=r"got: (https|s3|http)://a(.|\n)*download it first"):
+        opened(text)
+
+
+def test_a_style_that_is_called_like_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(painting_onnx(("plain", "b.png"), 2))
+    cv2.imwrite("b.png", colour(1, 2, 3))
+    for text in ("m.onnx:b.png", f"{tmp_path / 'm.onnx'}:b.png"):
+        with opened(text) as stylizer:
+            assert stylizer.default_style == {"b.png": 1.0}
+            assert (stylizer.run(colour(1, 2, 3)) == 120).all()
+    Path("b.png").unlink()
+    assert everywhere("m.onnx:b.png") == f"{tmp_path / 'm.onnx'}:b.png"
 
 
 def test_colons_of_drives_and_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +401,15 @@ def test_manifest_without_the_new_fields_is_what_it_was() -> None:
     assert (plain.style_length, newer.style_length, replace(plain, styles=("a",)).style_length) == (2, 2, 0)
 
 
+def test_manifest_at_its_limits() -> None:
+    largest = (float(str(np.finfo(np.float32).max)), -1e-45)
+    good = Manifest("a b" * 66, ("a",), 8, "fp32", "CC0", codes=(largest,), companions={"encoder": "0" * 64})
+    assert manifest_from_json(good.to_json(), "x") == good
+    assert np.isfinite(np.array(good.codes, np.float32)).all()
+    elsewhere = replace(good, name="a/b", companions={})
+    assert manifest_from_json(elsewhere.to_json(), "x") == elsewhere, "no file is looked for"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -305,6 +420,16 @@ def test_manifest_without_the_new_fields_is_what_it_was() -> None:
         {"codes": [[1.0], ["x"]]},
         {"codes": [[1.0], [float("nan")]]},
         {"codes": [[1.0], [True]]},
+        {"codes": [[1.0], [float("inf")]]},
+        {"codes": [[1.0], [3.41e38]]},
+        {"codes": [[1.0], [-(10**400)]]},
+        {"name": "../a", "companions": {"encoder": "0" * 64}},
+        {"name": "a\\b", "companions": {"encoder": "0" * 64}},
+        {"name": "C:a", "companions": {"encoder": "0" * 64}},
+        {"name": "a\0", "companions": {"encoder": "0" * 64}},
+        {"name": "a" * 201, "companions": {"encoder": "0" * 64}},
+        {"name": "", "companions": {"encoder": "0" * 64}},
+        {"name": 7, "companions": {"encoder": "0" * 64}},
         {"codes": 3},
         {"companions": {"encoder": "abc"}},
         {"companions": {"decoder": "0" * 64}},

@@ -63,7 +63,7 @@ def _everywhere(style: str) -> str:
     """``style`` with the absolute paths of its files: workers stand in other folders. A bundled name stays one."""
     file, chosen = split_style(style)
     path, rest = Path(file), style[len(file) :]
-    if isinstance(chosen, Path):
+    if isinstance(chosen, Path) and chosen.is_file():  # and not the name of a style
         rest = f":{chosen.resolve()}"
     if resolve(file) != path:
         return f"{file}{rest}"

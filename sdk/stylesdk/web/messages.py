@@ -66,7 +66,7 @@ def _check(name: str, value: object, styles: tuple[str, ...]) -> None:
         good, expected = False, "style, strength, keep_color or smoothing"
     if not good:
         raise Refusal(MALFORMED, f"{name[:40]} = {json.dumps(value)[:80]}", expected)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:  # an empty one is the Stylizer's own
         try:
             weights_from_style(value, styles)
         except StyleError as error:

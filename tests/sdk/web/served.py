@@ -69,8 +69,9 @@ def served(
     host: str = "127.0.0.1",
     token: str | None = None,
     backend: FakeBackend | None = None,
+    model: str | None = None,
 ) -> Iterator[Served]:
-    """A server in a thread, with the fake backend of three styles unless told otherwise."""
+    """A server in a thread: of ``model``, else of ``backend``, else of the fake backend with three styles."""
     backend = backend or FakeBackend(styles=("invert", "grey", "light"))
     limits, stop = limits or Limits(connect=PATIENCE), threading.Event()
     (page / "index.html").write_text("<!doctype html><title>test</title>")
@@ -78,7 +79,8 @@ def served(
     listening = bound(host, 0)
     door = door_for(listening, host, token, tls=False)
     before = set(threading.enumerate())
-    with Stylizer(backend=backend) as stylizer:
+    named = Stylizer(model, device="cpu", runtime="onnxruntime", threads=1) if model else None
+    with named or Stylizer(backend=backend) as stylizer:
         app = create_app(stylizer, door, limits, page)
         thread = threading.Thread(target=serve, args=(app, listening, limits, stop))
         thread.start()

@@ -12,6 +12,8 @@ from browser import AWAY, PATIENCE, Server, Tab, chromium, forgive
 from playwright.sync_api import Playwright
 from websockets.sync.client import connect
 
+from tiny_models import coded_onnx, picture_onnx, write_with_companions
+
 pytestmark = pytest.mark.browser
 
 OpenTab = Callable[..., Tab]
@@ -211,6 +213,23 @@ def test_server_with_other_styles(open_tab: OpenTab, guarded: Server) -> None:
     guarded.kill()
     guarded.start("-s", "udnie")
     tab.until(lambda: tab.message == "The server was started with other styles. Reload this page.")
+    forgive(tab, *AWAY)
+
+
+def test_a_style_without_a_name_has_no_tile(open_tab: OpenTab, tmp_path: Path) -> None:
+    """So that each tile can be chosen: a click on one that is checked already changes nothing."""
+    chooser = picture_onnx("chooser", "paint", ("low", "high"), 0.5)
+    model = write_with_companions(tmp_path, coded_onnx(), {"chooser": chooser})
+    running = Server(tmp_path / "log", "-s", f"{model}:auto", "--runtime", "onnxruntime", "--threads", "1")
+    try:
+        running.start()
+        tab = open_tab(running.url + "?transport=websocket")
+        assert tab.page.locator("input[name=style]:checked").count() == 0
+        tab.start()
+        tab.page.check("input[value=low]", force=True)
+        tab.until(lambda: tab.pair()[1].std() < 2 and abs(tab.pair()[1].mean() - 40) < 3)
+    finally:
+        running.kill()
     forgive(tab, *AWAY)
 
 

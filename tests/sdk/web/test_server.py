@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from served import PATIENCE, Served, decoded, jpeg, receive, refused, send_frame, served
@@ -25,6 +26,7 @@ from stylesdk.web.guard import Door
 from stylesdk.web.limits import Limits
 from stylesdk.web.server import bound, door_for
 from stylesdk.web.studio import Seat, Studio
+from tiny_models import coded_onnx, picture_onnx, write_with_companions
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,24 @@ def test_clients_have_their_own_looks(server: Served, frame: np.ndarray) -> None
             send_frame(client, 1, jpeg(frame))
         assert away(receive(one, "frame")[2], 50) < 2
         assert away(receive(other, "frame")[2], 100) < 2
+
+
+@pytest.mark.parametrize(("style", "level"), [("auto", 60), ("picture.png", 90)])
+def test_an_empty_mix_is_the_servers_own_style(tmp_path: Path, style: str, level: int) -> None:
+    """The page sends on connection what it was told that holds."""
+    kinds = {"encoder": 1.0, "chooser": 0.5}
+    graphs = {kind: picture_onnx(kind, "paint", ("low", "high"), factor) for kind, factor in kinds.items()}
+    model = write_with_companions(tmp_path, coded_onnx(), graphs)
+    image = np.full((120, 160, 3), (20, 40, 60), np.uint8)
+    cv2.imwrite(str(tmp_path / "picture.png"), np.full((20, 20, 3), (10, 20, 60), np.uint8))
+    asked = style if style == "auto" else tmp_path / style
+    with served(tmp_path, model=f"{model}:{asked}") as server, server.websocket() as client:
+        config = json.loads(server.get("/config.js").text.removeprefix("window.STYLESDK = ").rstrip(";\n"))
+        assert config["default"]["style"] == {}
+        client.send(json.dumps({"look": config["default"]}))
+        assert receive(client, "look") == config["default"]
+        send_frame(client, 1, jpeg(image))
+        assert away(receive(client, "frame")[2], level) < 3
 
 
 def test_the_newest_frame_wins(tmp_path: Path, frame: np.ndarray) -> None:

@@ -23,7 +23,7 @@
       $("controls").onsubmit = (event) => event.preventDefault();
     }
 
-    /** The chosen style, as in `config.styles`. */
+    /** The chosen style, as in `config.styles`; none where a picture or the model itself says how it looks. */
     get style() {
       return this._styles.find(({ name }) => name === this._chosen) || { name: "stylesdk", title: "" };
     }
@@ -39,8 +39,7 @@
     }
 
     _fillGallery(mix) {
-      const most = Object.entries(mix || {}).sort((a, b) => b[1] - a[1])[0];
-      this._chosen = most ? most[0] : this._styles[0]?.name;
+      this._chosen = Object.entries(mix || {}).sort((a, b) => b[1] - a[1])[0]?.[0];
       $("gallery").hidden = !this._styles.length;
       $("styles").replaceChildren(...this._styles.map((style, index) => this._tile(style, index)));
     }
