@@ -143,9 +143,9 @@ def test_importance_by_hand() -> None:
     mask = np.zeros((128, 128), np.float32)
     mask[:64, :64] = 1  # a quarter: 1 + 2
     mask[96:112, 96:112] = 1  # a sixty-fourth: 1 + 8
-    mask[96, 0] = 1  # a speck of one pixel is no object
+    mask[96, 0] = 1  # one pixel: as much as a thousandth of the picture
     found = importance(mask)
-    assert (found[0, 0], found[100, 100], found[96, 0], found[80, 10]) == pytest.approx((3, 9, 1, 1))
+    assert (found[0, 0], found[100, 100], found[96, 0], found[80, 10]) == pytest.approx((3, 9, 1 + 1000**0.5, 1))
 
 
 def test_crops_show_the_same_place_of_source_target_and_mask(table: Path) -> None:

@@ -73,12 +73,13 @@ def test_every_loss_is_what_is_computed_by_hand(unit_settings: Settings, monkeyp
         "kl": torch.tensor((1.0**2 + 0.9**2) / 2),
         "cycle": (0.4 * (3 * painted + na2) - a).abs().mean() + (0.3 * (2 * unpainted + nb2) - b).abs().mean(),
         "cycle_kl": ((3 * painted) ** 2 / 2).mean() + ((2 * unpainted) ** 2 / 2).mean(),
+        "latent": (3 * painted - 1.0).abs().mean() + (2 * unpainted - 0.9).abs().mean(),
         "adversarial": ((2 * unpainted - 1) ** 2 / 2).mean() + ((1.5 * painted - 1) ** 2 / 2).mean(),
     }
     assert turn.terms.keys() == wanted.keys()
     for name, value in wanted.items():
         assert float(turn.terms[name].detach()) == pytest.approx(float(value), rel=1e-6), name
-    weights = {"reconstruction": 10, "kl": 0.01, "cycle": 10, "cycle_kl": 0.01, "adversarial": 2}
+    weights = {"reconstruction": 10, "kl": 0.01, "cycle": 10, "cycle_kl": 0.01, "adversarial": 2, "latent": 2}
     total = sum(weights[name] * float(value) for name, value in wanted.items())
     assert float(turn.total().detach()) == pytest.approx(total, rel=1e-6)
     turn.total().backward()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Map = NDArray[np.float32]
 _SIDE = 64  # pixels of the width that saliency is looked for in (Hou & Zhang 2007)
 _SMALLEST = 4  # pixels at that size: less is no object
+_MOST = 1000.0  # a region of less than one part in so many counts like one of that size
 
 
 def spectral_residual(rgb: NDArray[np.uint8]) -> Map:
@@ -47,6 +48,6 @@ def importance(mask: Map) -> Map:
     """
     _, labels, found, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
     areas = found[:, cv2.CC_STAT_AREA].astype(np.float64)
-    added = np.sqrt(mask.size / np.maximum(areas, 1))
+    added = np.sqrt(np.minimum(mask.size / np.maximum(areas, 1), _MOST))
     added[0] = 0  # the background
     return np.asarray(1 + mask * added[labels], np.float32)
