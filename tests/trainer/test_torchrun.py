@@ -50,26 +50,9 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors
 
 
-CASES = {
-    "hybrid with a look": {"look": "bold"},
-    # As Johnson et al. 2016: content, style, smoothness, and no critic.
-    "johnson": {
-        "generator": "johnson",
-        "generator_options": {"channels": 8, "n_blocks": 1},
-        "learning_rate": 5e-4,  # its step makes every direction as long, those of rounding too
-        "adversarial_weight": 0.0,
-        "grid_weight": 0.0,
-        "equivariance_weight": 0.0,
-        "look": "balanced",
-        "stop_when_good": True,
-    },
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_path: Path, name: str) -> None:
+def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_path: Path) -> None:
     """fp32, 20 steps, batch 2 each against batch 4."""
-    settings |= {"steps": 20, "tick": 10, "style_octaves": 1, **CASES[name]}
+    settings |= {"steps": 20, "tick": 10, "style_octaves": 1, "look": "bold"}
     one, two = tmp_path / "one", tmp_path / "two"
     finish(torchrun(settings | {"run": str(two), "batch": 2}, tmp_path / "script"))
     run(settings, run=str(one), batch=4)
@@ -78,8 +61,6 @@ def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_
     assert left is not None and right is not None
     for term, norm in left["balance"]["norms"][0].items():
         assert right["balance"]["norms"][0][term] == pytest.approx(norm, rel=1e-3)
-    if "stopping" in left:
-        assert right["stopping"]["sum"] == pytest.approx(left["stopping"]["sum"], rel=1e-3)
 
 
 def assert_close_networks(one: Path, two: Path) -> None:
