@@ -77,16 +77,8 @@ class Packed:
             # Never more than was announced, whatever the entry unpacks to.
             with _opened_zip(self.archive, os.getpid()).open(self.entry) as file:
                 return file.read(self.size)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            lzma.LZMAError,
-            KeyError,
-            NotImplementedError,
-            RuntimeError,
-            EOFError,
-            ValueError,
-        ) as error:
+        # RuntimeError: encrypted, and, as NotImplementedError, packed in a way that zipfile does not read.
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, RuntimeError, EOFError, ValueError) as error:
             raise OSError(f"{self}: {error}") from error
 
 
@@ -144,6 +136,7 @@ def _index(archive: Path, read: Callable[[Path], list[Packed]]) -> list[Packed]:
     """The pictures of an archive, sorted by name; refuses what no set of photos has."""
     try:
         found = read(archive)
+    # zipfile's own NotImplementedError: a zip of a later version than it reads.
     except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError) as error:
         raise TrainError(
             f"got: {archive}, which does not read as {archive.suffix[1:]} ({error}); expected: a whole archive, "
@@ -177,7 +170,7 @@ def _zip_index(path: Path) -> list[Packed]:
         )
     known = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     if odd := [entry.filename for entry in entries if entry.compress_type not in known]:
-        raise NotImplementedError(f"{odd[0]} is packed by a method that Python's zipfile does not know")
+        raise ValueError(f"{odd[0]} is packed by a method that Python's zipfile does not know")
     return [Packed(path, entry.filename, -1, entry.file_size) for entry in entries]
 
 
