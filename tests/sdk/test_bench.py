@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny_models import painting_onnx
 
 from stylesdk import DeviceError, ModelFileError, SinkError, SourceError, Stylizer
 from stylesdk.backends import open_backend
@@ -30,6 +29,7 @@ from stylesdk.live.clock import ticks
 from stylesdk.live.sources import SourceFrame
 from stylesdk.styles import resolve
 from stylesdk.tiles import TILE
+from tiny_models import painting_onnx
 
 STAGES = ("preprocess", "inference", "postprocess", "total")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_models import painting_onnx
 
 from stylesdk.cli import parse_size
 from stylesdk.doctor import conflicts
 from stylesdk.frames import recolored
 from stylesdk.styles import styles as bundled
+from tiny_models import painting_onnx
 
 
 def stylesdk(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

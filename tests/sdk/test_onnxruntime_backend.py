@@ -16,7 +16,6 @@ import onnx
 import pytest
 from pretend_cuda import live, run_on_pretend_gpu
 from pretend_onnxruntime import CPU, CUDA, TENSORRT, OnnxRuntimeGpu
-from tiny_models import painting_onnx
 
 from styleexport.export import fp16_model
 from styleexport.fp16_from_onnx import sealed
@@ -27,6 +26,7 @@ from stylesdk.backends.onnxruntime_sized import Gate
 from stylesdk.bench import bench_frame
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
+from tiny_models import painting_onnx
 
 STYLE = "starry_night.nano"
 GRAPHS = [("1", "1"), ("1", "0"), ("0", "1"), ("0", "0")]  # prefer_nhwc, enable_cuda_graph

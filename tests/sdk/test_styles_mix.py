@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import LEVELS, painting_onnx
 
 import stylesdk
 from stylesdk import Stylizer
@@ -19,6 +18,7 @@ from stylesdk.backends.fake import FakeBackend
 from stylesdk.live.scene import render_frame
 from stylesdk.manifest import Manifest, manifest_from_json
 from stylesdk.mix import split_style, weights_from_style
+from tiny_models import LEVELS, painting_onnx
 
 NAMES = ("wave", "udnie", "scream")
 

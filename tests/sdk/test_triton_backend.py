@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from kserve_server import Server
-from tiny_models import painting_onnx
 from tritonclient.grpc import model_config_pb2
 
 import stylesdk.backends.triton as module
@@ -27,6 +26,7 @@ from stylesdk.errors import ClosedError, DeviceError, FrameError, MissingExtraEr
 from stylesdk.live.scene import render_frame
 from stylesdk.manifest import KEY, Manifest
 from stylesdk.styles import resolve
+from tiny_models import painting_onnx
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, SIX, PAINT, PLAN = "starry_night_nano_onnx", "six_onnx", "paint_onnx", "paint_trt"

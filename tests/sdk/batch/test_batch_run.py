@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from batches import IMAGES, MODEL, assert_same_trees, clip, job, photo, tree
 from clips import read_clip
-from tiny_models import painting_onnx
 
 from stylesdk import ModelFileError, Stylizer
 from stylesdk.batch import run_batch
 from stylesdk.batch.places import Folder
 from stylesdk.batch.worker import Result
 from stylesdk.live import Look
+from tiny_models import painting_onnx
 
 
 def command(words: tuple[str | Path, ...]) -> list[str]:
