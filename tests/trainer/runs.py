@@ -19,6 +19,28 @@ from styletrainer.report import STATS
 Settings = dict[str, object]
 
 
+def small_run(material: Path, folder: Path) -> Settings:
+    """Settings of a run that takes a second or two a dozen steps."""
+    return {
+        "artworks": [str(material / "artwork.png")],
+        "photos": str(material / "photos"),
+        "run": str(folder),
+        "vgg": [str(material / "vgg.safetensors")],
+        "generator_options": {"size": "nano"},
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "batch": 2,
+        "crop": 64,
+        "artwork_size": 96,
+        "critic_channels": 8,
+        "critic_strided": 2,
+        "style_octaves": 2,
+        "workers": 0,
+        "steps": 6,
+        "tick": 3,
+    }
+
+
 def run(settings: Settings, **changes: object) -> Path:
     config = config_from_dict(settings | changes, "the test")
     return train(config, Console(file=io.StringIO()))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Settings, assert_same_weights, run, stats
+from runs import Settings, assert_same_weights, run, small_run, stats
 from safetensors.torch import load_file
 
 from styletrainer.checkpoint import WEIGHTS, load_checkpoint
@@ -50,12 +50,23 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, tmp_path: Path) -> None:
-    """fp32, 20 steps, batch 2 each against batch 4."""
-    settings |= {"steps": 20, "tick": 10, "style_octaves": 1, "look": "bold"}
-    one, two = tmp_path / "one", tmp_path / "two"
-    finish(torchrun(settings | {"run": str(two), "batch": 2}, tmp_path / "script"))
-    run(settings, run=str(one), batch=4)
+@pytest.fixture(scope="module")
+def settings(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A run in fp32 of 20 steps with a global batch of 4."""
+    made = small_run(material, tmp_path_factory.mktemp("one"))
+    return made | {"steps": 20, "tick": 4, "style_octaves": 1, "look": "bold", "batch": 2}
+
+
+@pytest.fixture(scope="module")
+def two(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two processes that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("two")
+    finish(torchrun(settings | {"run": str(folder / "run")}, folder / "script"))
+    return folder / "run"
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, two: Path) -> None:
+    one = run(settings, batch=4)
     assert_close_networks(one, two)
     left, right = load_checkpoint(one), load_checkpoint(two)
     assert left is not None and right is not None
@@ -78,22 +89,20 @@ def assert_close_networks(one: Path, two: Path) -> None:
         torch.testing.assert_close(generator(photo), before, rtol=0, atol=1e-5)
 
 
-def test_training_goes_on_after_a_process_was_killed(settings: Settings, tmp_path: Path) -> None:
+def test_training_goes_on_after_a_process_was_killed(settings: Settings, two: Path, tmp_path: Path) -> None:
     """SIGKILL of one of two in mid-run; torchrun starts both again, from the checkpoint, to the same weights."""
-    settings |= {"steps": 24, "tick": 3, "batch": 1, "style_octaves": 1, "look": "balanced"}
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    finish(torchrun(settings | {"run": str(alone)}, tmp_path / "first"))
+    killed = tmp_path / "killed"
     process = torchrun(
-        settings | {"run": str(killed)}, tmp_path / "second", "--max-restarts=1", "--monitor-interval=0.1"
+        settings | {"run": str(killed)}, tmp_path / "script", "--max-restarts=1", "--monitor-interval=0.1"
     )
-    wait_for_step(killed, 6, process)
-    os.kill(int((tmp_path / "second" / "rank1.0").read_text()), signal.SIGKILL)
+    wait_for_step(killed, 8, process)
+    os.kill(int((tmp_path / "script" / "rank1.0").read_text()), signal.SIGKILL)
     at = load_checkpoint(killed)
-    assert at is not None and at["step"] < 24
+    assert at is not None and at["step"] < 20
     finish(process)
-    assert (tmp_path / "second" / "rank1.1").is_file(), "no restart"
-    assert_same_weights(alone, killed)
-    assert [line["step"] for line in stats(killed)] == [line["step"] for line in stats(alone)]
+    assert (tmp_path / "script" / "rank1.1").is_file(), "no restart"
+    assert_same_weights(two, killed)
+    assert [line["step"] for line in stats(killed)] == [line["step"] for line in stats(two)]
 
 
 def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
