@@ -352,7 +352,8 @@ def test_losses_fall_and_the_sheet_has_a_row_a_style(gramcode: Settings) -> None
     load_weights(generator, folder / WEIGHTS)
     artwork = read_artwork(Path(str(gramcode["artworks"][0])), 96, 64)  # type: ignore[index]
     with torch.no_grad():
-        torch.testing.assert_close(generator.codes()[1], generator.encoder()(tensor_from_rgb(artwork)[None]))
+        expected = generator.encoder()(tensor_from_rgb(artwork)[None])
+    torch.testing.assert_close(generator.codes()[1], expected, rtol=1e-4, atol=1e-5)
     assert cv2.imread(str(folder / "samples-000016.png")).shape == (3 * 256, 5 * 256, 3)
 
 

@@ -395,7 +395,7 @@ def test_batches_go_on_where_they_were(bank_settings: Settings) -> None:
 
 def test_stops_when_good_by_its_stylising_steps_alone(bank_settings: Settings) -> None:
     """Windows of three stylising steps, between which the auto-encoder has its own; a rate of nothing gains nothing."""
-    still = {"stop_when_good": True, "patience": 3, "learning_rate": 1e-12, "batch": 1, "steps": 1000}
+    still = {"stop_when_good": True, "patience": 3, "learning_rate": 1e-12, "batch": 1, "steps": 1000, "tick": 1000}
     state = load_checkpoint(run(bank_settings, **still))
     assert state is not None
     plateau, end = state["stopping"]["plateau"], state["step"]

@@ -48,5 +48,5 @@ def out_of_memory_told() -> Iterator[None]:
             f"got: {said.splitlines()[0] if said else 'no memory left'}; expected: a step that fits into memory. "
             "The last checkpoint is kept.
 "
-            "Do this: end what else uses the memory, or begin a run with a smaller --batch, --set crop=... or generator."
+            "Do this: end what else uses the memory, or begin a run of a smaller --batch, --set crop=... or generator."
         ) from error

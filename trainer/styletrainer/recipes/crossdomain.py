@@ -106,8 +106,8 @@ class CrossDomainGAN(nn.Module):
             )
         if config.crop < least_size(config.critic_strided + self.options.critic_scales - 1):
             problems.append(
-                f"got: critic_scales {self.options.critic_scales} with critic_strided {config.critic_strided}; expected: "
-                f"fewer, the smallest critic sees too little of a crop of {config.crop} pixels.\n"
+                f"got: critic_scales {self.options.critic_scales} with critic_strided {config.critic_strided}; "
+                f"expected: fewer, the smallest critic sees too little of a crop of {config.crop} pixels.\n"
                 "Do this: lower critic_scales, or raise crop."
             )
         photos, artworks = (

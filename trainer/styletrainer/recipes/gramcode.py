@@ -127,11 +127,9 @@ class GramCodeGAN(nn.Module):
     def _codes(self, averaged: nn.Module) -> Tensor:
         """The styles' codes (S, C), each the mean over its whole artworks."""
         table = averaged.get_buffer("table")
-        styles = [
-            [averaged.encode(tensor_from_rgb(artwork)[None].to(table)) for artwork in artworks]  # type: ignore[operator]
-            for artworks in self.artworks
-        ]
-        return torch.stack([torch.cat(codes).mean(0) for codes in styles])
+        styles = ([tensor_from_rgb(artwork)[None] for artwork in artworks] for artworks in self.artworks)
+        found = [[averaged.encode(picture.to(table)) for picture in pictures] for pictures in styles]  # type: ignore[operator]
+        return torch.stack([torch.cat(codes).mean(0) for codes in found])
 
     def _octaves(self, picture: Tensor, layers: set[str]) -> list[Terms]:
         """Activations of ``layers`` for the picture; of the style layers for its half, its quarter: larger strokes."""
