@@ -104,8 +104,6 @@ def test_a_turn_without_output_stays_as_it_is(fabric: Fabric) -> None:
     assert balance.weighed(turn) is turn
     none_of_ours = Turn("generator", {"tv": picture().mean()}, {}, picture())
     assert balance.weighed(none_of_ours) is none_of_ours
-    with pytest.raises(TrainError, match=r"--look with the recipe gatys, (.|\n)*Do this: leave --look out"):
-        balance.refuse_unused("gatys")
 
 
 def test_bold_paints_more_style_than_subtle(settings: Settings, tmp_path: Any) -> None:

@@ -59,6 +59,9 @@ def test_toml_settings(tmp_path: Path) -> None:
         "style_weight": 2.5,
         "style_layers": {"relu1_2": 1.0},
     }
+    (tmp_path / "latin.toml").write_bytes("seed = 1\n# Größe\n".encode("latin-1"))
+    with pytest.raises(TrainError, match=r"latin.toml, where line 2 is not UTF-8; expected: TOML in UTF-8"):
+        settings_from_toml(tmp_path / "latin.toml")
     (tmp_path / "bad.toml").write_text("style_weight =")
     with pytest.raises(TrainError, match="does not read as TOML"):
         settings_from_toml(tmp_path / "bad.toml")
@@ -72,6 +75,11 @@ def test_dry_run_prints_the_resolved_settings(settings: Settings, tmp_path: Path
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)
     assert (found["style_weight"], found["adversarial"], found["generator"]) == (2, "bce", "realtime")
+    (tmp_path / "run.toml").write_text('recipe = "gramcode"\nstyle_weight = 3\n')
+    result = CliRunner().invoke(app, [*line, "--config", str(tmp_path / "run.toml"), "--set", "style_weight=2"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    assert (found["recipe"], found["style_weight"], found["generator"]) == ("gramcode", 2, "gramcode")
     assert not (tmp_path / "r").exists()
 
 
@@ -107,6 +115,10 @@ def test_several_styles_and_one_more_on_the_command_line(settings: Settings, tmp
     assert found["generator_options"] == {"size": "base"}
     with pytest.raises(TrainError, match="--add-to alone"):
         resolved("new.jpg", "--add-to", str(tmp_path / "before"), "--size", "nano")
+    other = {"styles": ["a", "b"], "artworks": ["a.jpg", "b.jpg"], "recipe": "gramcode", "generator_options": {}}
+    config_from_dict(settings | other, "test").save(tmp_path / "before/config.json")
+    with pytest.raises(TrainError, match="a run of gramcode; expected: one of hybrid or stylebank"):
+        resolved("new.jpg", "--add-to", str(tmp_path / "before"))
     config_from_dict(settings, "test").save(tmp_path / "before/config.json")
     with pytest.raises(TrainError, match="a run of one style"):
         resolved("new.jpg", "--add-to", str(tmp_path / "before"))
@@ -157,6 +169,13 @@ def test_artwork_is_scaled_to_its_short_side(settings: Settings) -> None:
         ({"style_layers": ["relu1_2"]}, "style_layers: got"),
         ({"style_layers": {"relu1_2": "x"}}, "layer names with numbers"),
         ({"artworks": []}, "at least one picture"),
+        ({"style_weight": float("nan")}, "style_weight: got nan, expected a number from 0 on"),
+        ({"learning_rate": -1.0}, "learning_rate: got -1.0, expected a number from 0 on"),
+        ({"minutes": float("inf")}, "minutes: got inf"),
+        ({"critic_strided": 5}, "critic_strided: got 5, too many for crops of 64 pixels"),
+        ({"recipe": "cyclegan", "look": "bold"}, "look: got 'bold', expected none: cyclegan does not read it"),
+        ({"recipe": "unit", "style_weight": 2}, "style_weight: got 2, expected none: unit does not read it"),
+        ({"recipe": "gramcode", "grid_weight": 2}, "grid_weight: got 2, expected none: gramcode does not read it"),
     ],
 )
 def test_settings_of_the_wrong_kind(settings: Settings, change: Settings, words: str) -> None:

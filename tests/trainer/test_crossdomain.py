@@ -16,7 +16,7 @@ from torch import Tensor
 from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import config_from_dict, config_from_run
 from styletrainer.data import CONTEXT, Crops
-from styletrainer.discriminators import MultiScalePatch
+from styletrainer.discriminators import MultiScalePatch, least_size
 from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
 from styletrainer.generators.crossdomain import StyledConv, _resampling, adain
@@ -260,7 +260,7 @@ def test_a_folder_of_artworks_is_one_style_and_a_broken_one_is_passed_over(tiny:
     folder.mkdir()
     for number, path in enumerate(tiny["artworks"]):  # type: ignore[arg-type, var-annotated]
         (folder / f"{number}.png").write_bytes(Path(str(path)).read_bytes())
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "0-broken.png").write_bytes(b"no picture")
     cv2.imwrite(str(folder / "small.png"), np.zeros((40, 40, 3), np.uint8))
     changes = {"drawn_styles": 0, "photo_styles": 0, "artworks": [str(folder)], "steps": 4, "tick": 4}
     found = run(tiny, **changes)
@@ -283,13 +283,25 @@ def test_a_run_begins_with_the_weights_of_another_of_other_artworks(tiny: Settin
 def test_everything_wrong_with_the_data_is_told_at_once(tiny: Settings, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.jpg").write_text("no picture")
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((40, 50, 3), np.uint8))
-    wrong = [str(tmp_path / name) for name in ("text.jpg", "empty", "small.png")]
+    wrong = [str(tmp_path / name) for name in ("text.jpg", "empty", "small.png", "broken")]
     with pytest.raises(TrainError) as caught:
-        run(tiny, artworks=wrong, photos=str(tmp_path / "nowhere"), pictures=[str(tmp_path)] * 3)
+        run(tiny, artworks=wrong, photos=str(tmp_path / "nowhere"), pictures=[str(tmp_path)] * 4, critic_scales=4)
     text = str(caught.value)
-    for part in ("does not read as a picture", "empty", "50x40 pixels", "nowhere", "got: pictures"):
+    told = ("does not read as a picture", "empty", "50x40 pixels", "nowhere", "got: pictures", "none of 1 pictures")
+    for part in (*told, "critic_scales 4 with critic_strided 2; expected: fewer"):
         assert part in text
+
+
+def test_scales_that_a_crop_has_room_for() -> None:
+    """What is refused is one more than the critics can judge."""
+    critic = MultiScalePatch(8, 2, scales=3, channels_in=6)
+    assert critic(torch.rand(1, 6, 64, 64))[-1].shape == (1, 1, 2, 2)
+    assert least_size(2 + 2) <= 64 < least_size(2 + 3)
+    with pytest.raises(RuntimeError):
+        MultiScalePatch(8, 2, scales=4, channels_in=6)(torch.rand(1, 6, 64, 64))
 
 
 def test_generator_without_codes_is_refused(tiny: Settings) -> None:
@@ -306,6 +318,7 @@ def test_generator_without_codes_is_refused(tiny: Settings) -> None:
         ("photo_styles", -0.1, "shares, 0 to 1"),
         ("recoloured", 1.5, "recoloured is a share"),
         ("critic_scales", 0, "at least 1"),
+        ("style_octaves", 2, "style_octaves: got 2, expected none: crossdomain does not read it"),
         ("nonsense", 1, "unknown setting"),
     ],
 )

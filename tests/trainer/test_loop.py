@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,12 +20,15 @@ from rich.console import Console
 from runs import Settings, assert_same_weights, run, stats
 from safetensors.torch import load_file
 
+from styletrainer import loop
 from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.loop import train
+from styletrainer.recipe import Batch, Step, Turn
+from styletrainer.recipes.cyclegan import CycleGAN
 from styletrainer.report import STATS
-from styletrainer.training import chosen_precision
+from styletrainer.training import chosen_precision, refuse_options_of_one_process
 
 
 def test_losses_fall_and_the_run_folder_is_complete(settings: Settings) -> None:
@@ -177,11 +181,15 @@ def test_full_disk_keeps_the_last_checkpoint(settings: Settings, monkeypatch: py
     run(settings, run=str(folder.parent / "new"))  # and the same command goes on afterwards
 
 
-def test_checkpoint_of_another_generator_is_refused(settings: Settings) -> None:
-    folder = run(settings)
+def test_checkpoint_of_another_generator_or_of_more_processes_is_refused(settings: Settings) -> None:
+    folder = run(settings, steps=1)
     with pytest.raises(TrainError, match=r"generator_options.*nano.*small"):
         run(settings, generator_options={"size": "small"})
-    assert load_checkpoint(folder) is not None
+    state = load_checkpoint(folder)
+    assert state is not None and state["world"] == 1
+    torch.save(state | {"world": 2}, folder / CHECKPOINT)
+    with pytest.raises(TrainError, match=r"1 process\(es\) for .*, a run of 2 at step 1; expected: 2,"):
+        run(settings, steps=2)
 
 
 def test_weights_of_another_generator_are_refused(settings: Settings, tmp_path: Path) -> None:
@@ -221,3 +229,54 @@ def test_loss_that_is_not_finite_stops_the_run(settings: Settings) -> None:
     with pytest.raises(TrainError, match="not finite"):
         run(settings, run=str(folder.parent / "nan"), learning_rate=1e30, steps=30, tick=10)
     assert not (folder.parent / "nan" / CHECKPOINT).exists()
+
+
+def test_critic_that_is_not_finite_is_not_saved(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No loss of the step tells, since its turn is the last, and its gradient has no largest norm."""
+    turns = CycleGAN.turns
+
+    def breaking(self: CycleGAN, batch: Batch, step: Step) -> Iterator[Turn]:
+        yield from turns(self, batch, step)
+        with torch.no_grad():
+            next(self.critic_b.parameters()).fill_(float("nan") if step.number == 1 else 0.1)
+
+    monkeypatch.setattr(CycleGAN, "turns", breaking)
+    tiny = {"recipe": "cyclegan", "generator": "johnson", "generator_options": {"channels": 4, "n_blocks": 1}}
+    with pytest.raises(TrainError, match=r"weights of the critic that are not finite at step 2;"):
+        run(settings | tiny, steps=2, tick=1)
+    state = load_checkpoint(Path(str(settings["run"])))
+    assert state is not None and state["step"] == 1
+
+
+@pytest.mark.parametrize("option", [{"noise": True}, {"dropout": 0.5}, {"norm": "batch"}])
+def test_options_that_several_processes_do_not_share(settings: Settings, option: Settings) -> None:
+    unet = {"generator": "unet", "generator_options": {"ngf": 4, "norm": "none", "dropout": 0.0} | option}
+    with pytest.raises(TrainError, match=f"got: {next(iter(option))}.* of generator unet with several processes"):
+        refuse_options_of_one_process(config_from_dict(settings | unet, "the test"))
+    refuse_options_of_one_process(config_from_dict(settings, "the test"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory\nframe 0"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_is_used_up_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "set_up", full)
+    with pytest.raises(TrainError, match=r"^got: .*memory.*; expected: a step that fits into memory(.|\n)*--batch"):
+        run(settings)
+    error = RuntimeError("another")
+    with pytest.raises(RuntimeError, match="another"):
+        run(settings)
+
+
+def test_device_that_is_not_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainError, match="got: device cuda; expected: one that PyTorch can use here: auto"):
+        run(settings, accelerator="cuda")

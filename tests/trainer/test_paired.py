@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -23,6 +25,7 @@ from styletrainer.cli import app
 from styletrainer.config import config_from_dict, config_from_run
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
+from styletrainer.fused_codes import FusedCodes, fused_codes
 from styletrainer.generators import build_generator
 from styletrainer.generators.paired import Paired
 from styletrainer.losses import gram
@@ -196,7 +199,7 @@ def test_critic_sees_the_photo_too() -> None:
 @pytest.fixture
 def paired(settings: Settings, tmp_path: Path) -> Settings:
     """Settings of a run of a few seconds; without relu4_1, which the random VGG-19 lacks."""
-    unused = ("artworks", "photos", "generator_options", "style_octaves")
+    unused = ("artworks", "photos", "generator_options", "style_octaves", "artwork_size")
     return {key: value for key, value in settings.items() if key not in unused} | {
         "recipe": "paired",
         "pairs": str(make_pairs(tmp_path / "data")),
@@ -243,7 +246,14 @@ def test_stopped_run_ends_with_the_same_weights(paired: Settings, tmp_path: Path
         patch.setattr(loop, "_set_rates", stop_at_4)
         with pytest.raises(KeyboardInterrupt):
             run(paired, run=str(tmp_path / "cut"), steps=6, tick=2)
-    assert_same_weights(whole, run(paired, run=str(tmp_path / "cut"), steps=6, tick=2))
+
+    def another_fit(*given: Any, **options: Any) -> FusedCodes:
+        found = fused_codes(*given, **options)
+        return dataclasses.replace(found, of_pairs=2 * found.of_pairs, of_styles=-found.of_styles)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("styletrainer.recipes.paired.fused_codes", another_fit)
+        assert_same_weights(whole, run(paired, run=str(tmp_path / "cut"), steps=6, tick=2))
 
 
 def test_greedy_fusion_and_losses_that_are_off(paired: Settings) -> None:
@@ -258,7 +268,8 @@ def test_codes_of_training_lie_between_the_pairs_and_the_styles(paired: Settings
     pairs = torch.arange(4)
     step = Step(number=3, done=0, seed=0, batch=4)
     found, again = recipe._codes(pairs, step), recipe._codes(pairs, step)
-    own, style = recipe.get_buffer("pair_code")[pairs], recipe.get_buffer("style_code")[pairs]
+    own = recipe.judging.get_buffer("pair_code")[pairs]
+    style = recipe.generator.codes()[[recipe.styles.index(pair.style) for pair in recipe.pairs[:4]]]
     share = ((found - style) * (own - style)).sum(1) / (own - style).square().sum(1)
     torch.testing.assert_close(found, style + share[:, None] * (own - style), rtol=1e-4, atol=1e-4)
     assert ((share >= 0) & (share <= 1)).all() and share.std() > 0.05
@@ -320,6 +331,8 @@ def test_command_line_takes_pairs(paired: Settings) -> None:
         ({"pairs": ""}, r"pairs: got none, expected a CSV of pairs \(--pairs\)"),
         ({"artworks": ["a.png"]}, r"artworks: got .*expected none: paired does not read it"),
         ({"recipe": "hybrid"}, r"artworks: got none[\s\S]*photos: got none[\s\S]*pairs: got .*hybrid does not read"),
+        ({"start": "run", "pictures": ["p"]}, r"start: got 'run', expected none: paired .*\n.*pictures: got \('p',\)"),
+        ({"tv_weight": 2, "look": "bold"}, r"look: got 'bold', expected none: .*\n.*tv_weight: got 2, expected none"),
         ({"descriptor": "resnet"}, "expected descriptor vgg16 or vgg19, fusion em or greedy"),
         ({"components": 0}, "expected components 1-64"),
     ],

@@ -71,13 +71,14 @@ def test_pictures_of_a_teacher_are_followed(settings: Settings, tmp_path: Path) 
     assert lines[-1]["teacher"] < lines[0]["teacher"]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_picture_of_another_size_than_its_photo(settings: Settings, tmp_path: Path, workers: int) -> None:
+def test_picture_of_another_size_than_its_photo_is_told_at_the_start(settings: Settings, tmp_path: Path) -> None:
     folder = Path(inverted(settings, tmp_path / "pictures"))
-    for path in folder.iterdir():
-        cv2.imwrite(str(path), np.zeros((50, 60, 3), np.uint8))
-    with pytest.raises(TrainError, match=r"^got: .*60x50; expected: 160x120, the size of its photo \d.png.$"):
-        run(settings, pictures=[str(folder)], workers=workers)
+    for name in ("1.png", "4.png"):
+        cv2.imwrite(str(folder / name), np.zeros((50, 60, 3), np.uint8))
+    photos = Path(str(settings["photos"]))
+    listed = r"2 picture\(s\)(.|\n)*1.png is 60x50, its photo 1.png 160x120\n.*4.png is 60x50"
+    with pytest.raises(TrainError, match=listed):
+        photos_with_pictures(list_photos(photos), photos, [folder])
 
 
 def test_photo_without_a_picture(settings: Settings, tmp_path: Path) -> None:

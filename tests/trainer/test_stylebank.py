@@ -391,3 +391,13 @@ def test_batches_go_on_where_they_were(bank_settings: Settings) -> None:
     recipe = made(bank_settings)
     third = list(islice(recipe.batches(0, 0, 1), 3))[2]["photo"]
     assert torch.equal(third, next(recipe.batches(2, 0, 1))["photo"])
+
+
+def test_stops_when_good_by_its_stylising_steps_alone(bank_settings: Settings) -> None:
+    """Windows of three stylising steps, between which the auto-encoder has its own; a rate of nothing gains nothing."""
+    still = {"stop_when_good": True, "patience": 3, "learning_rate": 1e-12, "batch": 1, "steps": 1000, "tick": 1000}
+    state = load_checkpoint(run(bank_settings, **still))
+    assert state is not None
+    plateau, end = state["stopping"]["plateau"], state["step"]
+    stylising = plateau - plateau // 3  # of three steps the third is the auto-encoder's
+    assert stylising % 3 == 0 and end == plateau + max(round(plateau / 4), 1) < 1000

@@ -70,6 +70,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, two:
     assert_close_networks(one, two)
     left, right = load_checkpoint(one), load_checkpoint(two)
     assert left is not None and right is not None
+    assert (left["world"], right["world"]) == (1, 2)
     for term, norm in left["balance"]["norms"][0].items():
         assert right["balance"]["norms"][0][term] == pytest.approx(norm, rel=1e-3)
 

@@ -17,7 +17,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from styletrainer.errors import TrainError
 from styletrainer.recipe import Turn
 
 # Shares of the pull at the picture. Other terms (smoothness, grid, a teacher) keep the weights that they have.
@@ -72,14 +71,6 @@ class Balance:
             name: own[name] * min(max(self.shares[name] * unit / max(pull, 1e-20), 1 / _FARTHEST), _FARTHEST)
             for name, pull in pulls.items()
         }
-
-    def refuse_unused(self, recipe: str) -> None:
-        """Raise TrainError where no turn of the recipe had an output to balance at."""
-        if not self.turns:
-            raise TrainError(
-                f"got: --look with the recipe {recipe}, whose losses it cannot balance; expected: a recipe whose "
-                "losses judge one output picture, such as hybrid.\nDo this: leave --look out."
-            )
 
 
 def _pull(term: Tensor, output: Tensor) -> Tensor:

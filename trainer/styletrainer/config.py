@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from styletrainer.balance import LOOKS
 from styletrainer.checkpoint import write_atomically
+from styletrainer.discriminators import least_size
 from styletrainer.errors import TrainError
 from styletrainer.generators import GENERATORS, build_generator, holds_several_styles
 from styletrainer.photos import FREE_SETS, PHOTO_SOURCES
@@ -112,20 +114,8 @@ class TrainConfig:
             for name, (got, wanted) in choices.items()
             if got not in wanted
         ]
-        at_least = {"crop": 64, "artwork_size": 64, "seed": 0, "workers": 0}
-        at_least |= dict.fromkeys(("steps", "batch", "tick", "style_octaves", "patience", "critic_channels"), 1)
-        found += [
-            f"{name}: got {getattr(self, name)}, expected at least {least}"
-            for name, least in at_least.items()
-            if getattr(self, name) < least
-        ]
-        if self.crop % 16:
-            found.append(f"crop: got {self.crop}, expected a multiple of 16")
-        if self.minutes is not None and self.minutes <= 0:
-            found.append(f"minutes: got {self.minutes}, expected more than 0")
-        if not 0 <= self.ema < 1:
-            found.append(f"ema: got {self.ema}, expected 0 up to 1")
-        found += self._wrong_data() + self._wrong_styles() + ([] if stored else self._half_named_pictures())
+        found += self._out_of_range() + self._wrong_data() + self._wrong_styles()
+        found += [] if stored else self._half_named_pictures() + self._unread()
         if not (self.content_weight or self.style_weight or self.adversarial_weight or self.pictures):
             found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
         if self.generator in _OF_ONE_RECIPE and self.recipe != self.generator:
@@ -163,6 +153,42 @@ class TrainConfig:
             elif entry.type == "Layers" and not _all_numbers(value):
                 found.append(f"{entry.name}: got {value!r}, expected layer names with numbers")
         return found
+
+    def _out_of_range(self) -> list[str]:
+        at_least = {"crop": 64, "artwork_size": 64, "seed": 0, "workers": 0, "critic_strided": 0}
+        at_least |= dict.fromkeys(("steps", "batch", "tick", "style_octaves", "patience", "critic_channels"), 1)
+        found = [
+            f"{name}: got {getattr(self, name)}, expected at least {least}"
+            for name, least in at_least.items()
+            if getattr(self, name) < least
+        ]
+        numbers = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.type == "float"}
+        found += [
+            f"{name}: got {value}, expected a number from 0 on"
+            for name, value in numbers.items()
+            if name != "ema" and not 0 <= value < math.inf
+        ]
+        if self.crop % 16:
+            found.append(f"crop: got {self.crop}, expected a multiple of 16")
+        if self.crop < least_size(self.critic_strided):
+            found.append(f"critic_strided: got {self.critic_strided}, too many for crops of {self.crop} pixels")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            found.append(f"minutes: got {self.minutes}, expected more than 0")
+        if not 0 <= self.ema < 1:
+            found.append(f"ema: got {self.ema}, expected 0 up to 1")
+        return found
+
+    def _unread(self) -> list[str]:
+        """Settings that were given and that the recipe does not read, its ``UNREAD``: a misunderstanding, told here."""
+        if self.recipe not in RECIPES:
+            return []
+        recipe = recipe_class(self.recipe)
+        usual = TrainConfig(**recipe.DEFAULTS)
+        return [
+            f"{name}: got {value!r}, expected none: {self.recipe} does not read it"
+            for name in getattr(recipe, "UNREAD", ())
+            if (value := getattr(self, name)) and value != getattr(usual, name)
+        ]
 
     def _wrong_data(self) -> list[str]:
         """What the recipe needs and was not given, and what was given and it would not read."""
@@ -294,5 +320,10 @@ def settings_from_toml(path: Path) -> dict[str, Any]:
     """Settings of a TOML file, keys as in ``TrainConfig``."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TrainError(
+            f"got: {path}, where line {line} is not UTF-8; expected: TOML in UTF-8.\nDo this: save the file as UTF-8."
+        ) from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise TrainError(f"got: {path}, which does not read as TOML: {error}") from error

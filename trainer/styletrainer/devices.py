@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from styletrainer.errors import TrainError
@@ -26,3 +29,24 @@ def computes_bf16(accelerator: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return accelerator in ("auto", "cpu") and bool(asked and asked())
+
+
+# What PyTorch says where memory is used up: CUDA and MPS, its libraries, and the CPU, which has no error of its own.
+_FULL = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Raise TrainError where the memory of the device, or of the machine, is used up."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if not isinstance(error, MemoryError) and not any(words in said for words in _FULL):
+            raise
+        raise TrainError(
+            f"got: {said.splitlines()[0] if said else 'no memory left'}; expected: a step that fits into memory. "
+            "The last checkpoint is kept.
+"
+            "Do this: end what else uses the memory, or begin a run of a smaller --batch, --set crop=... or generator."
+        ) from error

@@ -7,6 +7,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 
+def least_size(strided: int) -> int:
+    """Pixels a side that a PatchGAN of so many strided layers needs: 3 are left for the two layers behind them."""
+    return 3 << max(strided, 0)
+
+
 class PatchGAN(nn.Module):
     """70x70 PatchGAN (Isola et al. 2017): one logit per overlapping patch.
 

@@ -30,6 +30,11 @@ from styletrainer.recipe import Batch
 
 # Crops of B show it at a short side of `artwork_size` over or times this: one octave.
 SCALES = 2**0.5
+# Settings of other losses than the two recipes of unpaired domains have.
+UNREAD = (
+    *("look", "content_weight", "style_weight", "tv_weight"),
+    *("grid_weight", "equivariance_weight", "teacher_weight"),
+)
 _SHOWN = 20  # problems of a report; whoever has more than that has one cause
 
 

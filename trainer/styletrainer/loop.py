@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import TrainConfig
+from styletrainer.devices import out_of_memory_told
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Batch, Step, Turn
 from styletrainer.report import Report, write_sheet
@@ -27,14 +28,15 @@ from styletrainer.training import Training, open_run, set_up
 EARLY_SECONDS = 30.0
 
 
+@out_of_memory_told()
 def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
     """Train until the steps or minutes of ``config`` are used up; returns the run folder.
 
     A run folder with a checkpoint is continued exactly (the same weights as a run never stopped).
 
     Raises:
-        TrainError: bad input or settings, a run of other settings in the folder, a full disk, a loss
-            that is no longer finite. The last checkpoint is kept.
+        TrainError: bad input or settings, a run of other settings in the folder, a full disk or memory, a loss
+            or weights that are no longer finite. The last checkpoint is kept.
         KeyboardInterrupt: on SIGINT or SIGTERM, after a checkpoint.
     """
     run = Path(config.run)
@@ -67,6 +69,7 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
             stop = bool(fabric.broadcast(signals.is_set()))
             if training.step % tick == 0 or done >= 1 or stop:
                 values = figures.take(training, config.batch * fabric.world_size)
+                training.refuse_not_finite()
                 if fabric.is_global_zero:
                     if finish := getattr(training.recipe, "finish", None):
                         finish(training.averaged)
@@ -116,8 +119,6 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
         if training.stopping is not None and turn.player == "generator":
             gains.append(judged(turn))
         found |= _learn(training, turn if training.balance is None else training.balance.weighed(turn))
-    if training.balance is not None:
-        training.balance.refuse_unused(config.recipe)
     if training.stopping is not None and gains:  # not every step of every recipe is the generator's
         training.stopping.add(gains, training.step + 1)
     _average(training.averaged, training.recipe.generator, config.ema, training.step)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from styletrainer.data import read_picture
 from styletrainer.errors import TrainError
 from styletrainer.photos import Photo, list_photos, place
+
+_SHOWN = 20  # files of a report; whoever has more than that has one cause
 
 
 def photos_with_pictures(
@@ -27,7 +30,9 @@ def photos_with_pictures(
             f"got: {of}, where no photo has a picture in every folder of --pictures; expected: photographs that read.\n"
             "Do this: check the files below --photos."
         )
-    return kept, [[pictures[photo] for photo in kept] for pictures in found]
+    in_order = [[pictures[photo] for photo in kept] for pictures in found]
+    _refuse_other_sizes(kept, in_order)
+    return kept, in_order
 
 
 def _pictures_of(photos: Sequence[Photo], of: Path, folder: Path) -> dict[Photo, Photo]:
@@ -44,6 +49,31 @@ def _pictures_of(photos: Sequence[Photo], of: Path, folder: Path) -> dict[Photo,
             "Do this: put all photos into one folder, then stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
         )
     return found
+
+
+def _refuse_other_sizes(photos: Sequence[Photo], pictures: Sequence[Sequence[Photo]]) -> None:
+    """Every file is read once, so that this is told before the first step; what does not read training passes over."""
+    with ThreadPoolExecutor() as pool:  # decoding takes the time, and holds no lock
+        sizes = list(pool.map(_size, photos))
+        wrong = [
+            f"{picture} is {has[0]}x{has[1]}, its photo {photo.name} {wanted[0]}x{wanted[1]}"
+            for of_style in pictures
+            for photo, wanted, picture, has in zip(photos, sizes, of_style, pool.map(_size, of_style), strict=True)
+            if wanted and has and wanted != has
+        ]
+    if wrong:
+        listed = "\n  ".join(wrong[:_SHOWN] + ([f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []))
+        raise TrainError(
+            f"got: {len(wrong)} picture(s) of another size than their photos:\n  {listed}\n"
+            "expected: equal sizes, so that both can be cut alike.\n"
+            "Do this: make the pictures of these photos again: stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
+        )
+
+
+def _size(path: Photo) -> tuple[int, int] | None:
+    """Width and height, or None where the file does not read."""
+    picture = read_picture(path)
+    return None if picture is None else (picture.shape[1], picture.shape[0])
 
 
 def _refuse_shared(photos: Sequence[Photo], of: Path) -> None:

@@ -85,7 +85,8 @@ class Recipe(Protocol):
 
     The class also has ``DEFAULTS``, what of TrainConfig it wants otherwise, and ``Options``, a frozen dataclass of
     settings of its own (``TrainConfig.recipe_options``); ``NEEDS`` names what of TrainConfig it must be given,
-    ("artworks", "photos") where it does not say. The constructor reads and checks all of the data: whatever is wrong
+    ("artworks", "photos") where it does not say; ``UNREAD`` names settings of TrainConfig that it has no use for, which
+    are refused. The constructor reads and checks all of the data: whatever is wrong
     with it is told there, in one TrainError, before a step is made. A method ``finish(averaged)``, where there is one,
     fills what of the averaged generator is no average, each time before it is saved; ``scores(averaged)`` gives
     figures of it for the report.

@@ -23,6 +23,7 @@ from styletrainer.errors import TrainError
 from styletrainer.photos import Photo, list_photos
 from styletrainer.textures import draw_texture, recolour
 
+_WHOLE = 16  # pictures of a folder that its code is the mean of
 _KEPT = 64  # pictures of folders that are kept in memory; more are read again
 
 
@@ -36,14 +37,18 @@ class Artworks:
     def __init__(self, entries: Sequence[str], short_side: int, least: int) -> None:
         self.short_side, self.least = short_side, least
         self.styles: list[list[Photo]] = []
+        self.wholes: list[list[Picture]] = []  # of each style some pictures that read, kept: its code is their mean
         self.kept: dict[Photo, Picture] = {}
         problems: list[str] = []
         for entry in map(Path, entries):
             try:
                 if entry.is_dir():
-                    self.styles.append(list_photos(entry))
+                    paths = list_photos(entry)
+                    self.wholes.append(self._some(entry, paths))
+                    self.styles.append(paths)
                 else:
                     self.kept[entry] = read_artwork(entry, short_side, least)
+                    self.wholes.append([self.kept[entry]])
                     self.styles.append([entry])
             except TrainError as error:
                 problems.append(str(error))
@@ -62,18 +67,21 @@ class Artworks:
             self.kept[path] = picture
         return picture
 
-    def whole(self, style: int, most: int = 16) -> list[Tensor]:
-        """Whole pictures of a style, up to ``most`` spread over its folder: RGB (3, H, W), 0-1.
+    def whole(self, style: int) -> list[Tensor]:
+        """Whole pictures of a style, up to 16 spread over its folder: RGB (3, H, W), 0-1."""
+        return [tensor_from_rgb(picture) for picture in self.wholes[style]]
 
-        Raises:
-            TrainError: a folder of which none reads.
-        """
-        paths = self.styles[style]
-        read = map(self.picture, paths[:: max(len(paths) // most, 1)][:most])
-        found = [tensor_from_rgb(picture) for picture in read if picture is not None]
+    def _some(self, folder: Path, paths: Sequence[Photo]) -> list[Picture]:
+        """Up to 16 pictures of a folder, spread over it as far as they read."""
+        spread = paths[:: max(len(paths) // _WHOLE, 1)][:_WHOLE]
+        found: list[Picture] = []
+        for path in dict.fromkeys([*spread, *paths]):
+            picture = self.picture(path) if len(found) < _WHOLE else None
+            if picture is not None:
+                found.append(picture)
         if not found:
             raise TrainError(
-                f"got: {paths[0]} and its neighbours, where no picture reads with {self.least} pixels or more on the "
+                f"got: {folder}, where none of {len(paths)} pictures reads with {self.least} pixels or more on the "
                 "short side; expected: artworks.\nDo this: use larger scans."
             )
         return found

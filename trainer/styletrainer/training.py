@@ -16,7 +16,7 @@ from torch import nn
 from styletrainer.balance import Balance
 from styletrainer.checkpoint import load_checkpoint, load_state
 from styletrainer.config import TrainConfig, changed_settings, config_from_run
-from styletrainer.devices import computes_bf16
+from styletrainer.devices import chosen_device, computes_bf16
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Player, Recipe
 from styletrainer.recipes import recipe_class
@@ -39,6 +39,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         state = {"averaged": self.averaged.state_dict(), "step": self.step, "seconds": self.seconds}
+        state["world"] = self.fabric.world_size
         for name, player in self.players.items():
             state[name] = player.module.state_dict()
             state[_optimizer_key(name)] = player.optimizer.state_dict()
@@ -49,6 +50,7 @@ class Training:
         return state
 
     def load(self, state: dict[str, Any]) -> None:
+        self._refuse_other_world(state)
         load_state(self.averaged, state["averaged"], "the checkpoint")
         for name, player in self.players.items():
             load_state(player.module, state[name], f"the checkpoint's {name}")
@@ -67,6 +69,33 @@ class Training:
             self.stopping.load(state["stopping"])
         self.step, self.seconds = state["step"], state["seconds"]
 
+    def _refuse_other_world(self, state: dict[str, Any]) -> None:
+        """As many processes share a batch, and so see the same items, as before."""
+        before, now = state.get("world", self.fabric.world_size), self.fabric.world_size
+        if before != now:
+            run = self.config.run
+            raise TrainError(
+                f"got: {now} process(es) for {run}, a run of {before} at step {state['step']}; expected: {before}, "
+                "each with a batch of its own.
+"
+                f"Do this: start it with {before} process(es) again (torchrun), or name another folder."
+            )
+
+    def refuse_not_finite(self) -> None:
+        """Raise TrainError where a weight or a statistic is no number: such a state must not be saved.
+
+        A loss tells of the weights before its step, and of no player whose turn the step did not have.
+        """
+        modules = {name: player.module for name, player in self.players.items()} | {"average": self.averaged}
+        for name, module in modules.items():
+            if not torch.stack([value.isfinite().all() for value in module.state_dict().values()]).all():
+                raise TrainError(
+                    f"got: weights of the {name} that are not finite at step {self.step}; "
+                    "the checkpoint from before is kept.
+"
+                    "Do this: lower learning_rate or critic_learning_rate, or train with precision 32-true."
+                )
+
     @property
     def done(self) -> float:
         """Share of the run that is behind us, 0-1."""
@@ -83,6 +112,9 @@ def set_up(config: TrainConfig) -> Training:
     # Stored with the run: a resumed run computes in the precision that it began with.
     config = dataclasses.replace(config, precision=chosen_precision(config))
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen_device(config.accelerator)  # refuses one that is not there
+    if world > 1:
+        refuse_options_of_one_process(config)
     nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     fabric = Fabric(
         accelerator=config.accelerator,
@@ -107,6 +139,18 @@ def set_up(config: TrainConfig) -> Training:
     balance = Balance(config.look, fabric) if config.look else None
     stopping = Stopping(config.patience, fabric) if config.stop_when_good else None
     return Training(config, fabric, recipe, players, averaged, balance, stopping)
+
+
+def refuse_options_of_one_process(config: TrainConfig) -> None:
+    """A generator's options whose draws or statistics would be each process' own: not one run, but several."""
+    options = config.generator_options
+    bad = [name for name in ("noise", "dropout") if options.get(name)]
+    if bad := bad + (["norm batch"] if options.get("norm") == "batch" else []):
+        raise TrainError(
+            f"got: {', '.join(bad)} of generator {config.generator} with several processes; expected: options whose "
+            "random numbers and statistics all of them share.
+Do this: leave those options out, or train in one process."
+        )
 
 
 def _optimizer_key(player: str) -> str:

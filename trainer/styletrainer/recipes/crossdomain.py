@@ -22,7 +22,7 @@ from styletrainer import losses
 from styletrainer.checkpoint import WEIGHTS, load_state, load_weights
 from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.data import CONTEXT, Crops, crop_batches, sample_photos, without_context
-from styletrainer.discriminators import MultiScalePatch
+from styletrainer.discriminators import MultiScalePatch, least_size
 from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
 from styletrainer.muon import Muon
@@ -41,6 +41,7 @@ class CrossDomainGAN(nn.Module):
     """Arbitrary style transfer on unpaired pictures. Pictures are RGB float (N, 3, H, W), 0-1."""
 
     EVERY_ARTWORK_A_STYLE = True
+    UNREAD = ("style_octaves", "equivariance_weight", "teacher_weight")
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "crossdomain",
         "crop": 128,
@@ -102,6 +103,12 @@ class CrossDomainGAN(nn.Module):
             problems.append(
                 f"got: generator {config.generator}; expected: crossdomain, which takes a style code.\n"
                 "Do this: leave --generator out."
+            )
+        if config.crop < least_size(config.critic_strided + self.options.critic_scales - 1):
+            problems.append(
+                f"got: critic_scales {self.options.critic_scales} with critic_strided {config.critic_strided}; "
+                f"expected: fewer, the smallest critic sees too little of a crop of {config.crop} pixels.\n"
+                "Do this: lower critic_scales, or raise crop."
             )
         photos, artworks = (
             _read(problems, lambda: list_photos(Path(config.photos))),
@@ -214,7 +221,7 @@ class CrossDomainGAN(nn.Module):
         photos = torch.stack(self.samples).to(codes)
         rows = [[torch.ones_like(self.samples[0]), *self.samples]]
         for style, code in enumerate(codes):
-            artwork = thumbnail(self.artworks.whole(style, most=1)[0], photos.shape[2:])
+            artwork = thumbnail(self.artworks.whole(style)[0], photos.shape[2:])
             rows.append([artwork, *with_margin(averaged, photos, code)])
         return rows
 

@@ -21,7 +21,7 @@ from styletrainer import losses
 from styletrainer.config import TrainConfig
 from styletrainer.data import read_picture, sample_photos, tensor_from_rgb
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import read_domains, unpaired_batches
+from styletrainer.domains import UNREAD, read_domains, unpaired_batches
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.image_pool import ImagePool
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
@@ -32,6 +32,7 @@ from styletrainer.start import begin_with
 class CycleGAN(nn.Module):
     """Two generators and two critics. Pictures are RGB float (N, 3, H, W), 0-1."""
 
+    UNREAD = UNREAD
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "johnson",
         "batch": 1,

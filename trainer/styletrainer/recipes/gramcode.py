@@ -42,6 +42,7 @@ from styletrainer.start import begin_with
 class GramCodeGAN(nn.Module):
     """The Gram-code stylizer and its critic. Pictures are RGB float (N, 3, H, W), 0-1."""
 
+    UNREAD = ("grid_weight", "equivariance_weight", "teacher_weight")
     DEFAULTS: ClassVar[dict[str, Any]] = {"generator": "gramcode"}
 
     @dataclass(frozen=True)
@@ -65,7 +66,6 @@ class GramCodeGAN(nn.Module):
         with torch.no_grad():
             for style in range(len(self.artworks)):
                 self._remember_style(style)
-                self._remember_code(style)
 
     def players(self) -> dict[str, Player]:
         config = self.config
@@ -98,15 +98,19 @@ class GramCodeGAN(nn.Module):
 
         terms = self._generator_terms(output, without_context(photo), style)
         yield Turn("generator", terms, {name: getattr(config, f"{name}_weight") for name in terms}, output, style)
-        # The generator has made its step: the table follows it.
-        self._remember_code(style)
+
+    @torch.no_grad()
+    def finish(self, averaged: nn.Module) -> None:
+        """Fill the averaged generator's table: the code that its own encoder makes of every style."""
+        for number, code in enumerate(self._codes(averaged)):
+            averaged.remember(number, code)  # type: ignore[operator]
 
     @torch.no_grad()
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
         device = next(averaged.parameters()).device
         photos = torch.stack(self.samples).to(device)
         rows = [[torch.ones_like(self.samples[0]), *self.samples]]
-        for code, artworks in zip(averaged.codes(), self.artworks, strict=True):  # type: ignore[operator]
+        for code, artworks in zip(self._codes(averaged), self.artworks, strict=True):
             artwork = thumbnail(tensor_from_rgb(artworks[0]), photos.shape[2:])
             rows.append([artwork, *with_margin(averaged, photos, code)])
         return rows
@@ -120,13 +124,12 @@ class GramCodeGAN(nn.Module):
                 mean = torch.stack([losses.gram(octaves[octave][layer]) for octaves in found]).mean(0)
                 self.register_buffer(f"style{style}_gram{octave}_{layer}", mean)
 
-    def _remember_code(self, style: int) -> None:
-        """A style's code, the mean over its whole artworks, into the generator's table."""
-        device = self.generator.codes().device
-        with torch.no_grad():
-            pictures = (tensor_from_rgb(artwork)[None].to(device) for artwork in self.artworks[style])
-            code = torch.cat([self.generator.encode(picture) for picture in pictures]).mean(0)
-        self.generator.remember(style, code)
+    def _codes(self, averaged: nn.Module) -> Tensor:
+        """The styles' codes (S, C), each the mean over its whole artworks."""
+        table = averaged.get_buffer("table")
+        styles = ([tensor_from_rgb(artwork)[None] for artwork in artworks] for artworks in self.artworks)
+        found = [[averaged.encode(picture.to(table)) for picture in pictures] for pictures in styles]  # type: ignore[operator]
+        return torch.stack([torch.cat(codes).mean(0) for codes in found])
 
     def _octaves(self, picture: Tensor, layers: set[str]) -> list[Terms]:
         """Activations of ``layers`` for the picture; of the style layers for its half, its quarter: larger strokes."""

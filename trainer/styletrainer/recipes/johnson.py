@@ -27,7 +27,6 @@ from styletrainer.data import (
     tensor_from_rgb,
     without_context,
 )
-from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
@@ -50,6 +49,7 @@ _NOT_HERE: dict[str, Any] = {
 class FeedForward(nn.Module):
     """Johnson's stylizer of one style. Pictures are RGB float (N, 3, H, W), 0-1."""
 
+    UNREAD = ("teacher_weight", *_NOT_HERE)
     DEFAULTS: ClassVar[dict[str, Any]] = {
         **_NOT_HERE,
         "generator": "johnson",
@@ -65,7 +65,6 @@ class FeedForward(nn.Module):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
-        _refuse_unused(config)
         self.photos = list_photos(Path(config.photos))
         self.artworks = [read_artwork(Path(path), config.artwork_size, config.crop) for path in config.artworks]
         self.samples = sample_photos(self.photos)
@@ -116,14 +115,3 @@ class FeedForward(nn.Module):
         """Gram matrices (1, C, C) of the style, averaged over its artworks."""
         found = [self.perceptual(tensor_from_rgb(artwork)[None], self.config.style_layers) for artwork in artworks]
         return {x: torch.stack([losses.gram(f[x]) for f in found]).mean(0) for x in self.config.style_layers}
-
-
-def _refuse_unused(config: TrainConfig) -> None:
-    """A setting that would change nothing is a misunderstanding, told before the training."""
-    given = {name: getattr(config, name) for name, unused in _NOT_HERE.items() if getattr(config, name) != unused}
-    if given:
-        listed = ", ".join(f"{name}={value}" for name, value in given.items())
-        raise TrainError(
-            f"got: {listed} with recipe johnson; expected: content, style and total variation of one style alone.\n"
-            "Do this: leave those settings out, or train with --recipe hybrid, which has them."
-        )

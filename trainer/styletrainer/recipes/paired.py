@@ -37,6 +37,10 @@ class Paired(nn.Module):
     """The mixed-centroid paired GAN. Pictures are RGB float (N, 3, H, W), 0-1."""
 
     NEEDS = ("pairs",)
+    UNREAD = (
+        *("look", "start", "pictures", "artwork_size", "style_octaves", "content_weight", "tv_weight"),
+        *("grid_weight", "equivariance_weight", "teacher_weight"),
+    )
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "paired",
         "artworks": (),
@@ -89,6 +93,7 @@ class Paired(nn.Module):
         weight_sets = self._weight_sets()
         self.generator = build_generator(config.generator, self.config.all_generator_options())
         self.critic = PatchGAN(config.critic_channels, config.critic_strided, channels_in=6)
+        self.judging = nn.ModuleList([self.critic])
         layers = [*config.content_layers, *config.style_layers, *self.options.mrf_layers]
         self.perceptual = Perceptual(layers, weight_sets, self.options.descriptor)
         self.perceptual.to(memory_format=torch.channels_last)
@@ -120,9 +125,9 @@ class Paired(nn.Module):
             seed=self.config.seed,
         )
         generator.remember(found.of_styles, found.classes, found.class_styles)
-        numbers = torch.tensor([self.styles.index(pair.style) for pair in self.pairs])
-        self.register_buffer("pair_code", found.of_pairs)
-        self.register_buffer("style_code", found.of_styles[numbers])
+        # A player's, and so state: a resumed run goes on with the codes that it began with, whatever a fit now finds.
+        self.judging.register_buffer("pair_code", found.of_pairs)
+        self.register_buffer("pair_style", torch.tensor([self.styles.index(pair.style) for pair in self.pairs]))
         self.register_buffer("similarity", torch.tensor([pair.similarity for pair in self.pairs]))
 
     def players(self) -> dict[str, Player]:
@@ -132,7 +137,7 @@ class Paired(nn.Module):
         critic = torch.optim.Adam(self.critic.parameters(), config.critic_learning_rate, betas=(0.0, 0.99))
         return {
             "generator": Player(self.generator, generator, config.learning_rate, max_norm=1.0),
-            "critic": Player(self.critic, critic, config.critic_learning_rate),
+            "critic": Player(self.judging, critic, config.critic_learning_rate),
         }
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
@@ -161,7 +166,8 @@ class Paired(nn.Module):
     def _codes(self, pair: Tensor, step: Step) -> Tensor:
         """Somewhere between each pair's own code and its style's: the pair's tells more, the style's is used later."""
         share = torch.stack([torch.rand(1, generator=step.item_random(i)) for i in range(len(pair))]).to(pair.device)
-        return torch.lerp(self.get_buffer("style_code")[pair], self.get_buffer("pair_code")[pair], share)
+        of_style = _codes_of(self.generator)[self.get_buffer("pair_style")[pair]]
+        return torch.lerp(of_style, self.judging.get_buffer("pair_code")[pair], share)
 
     def _generator_terms(self, output: Tensor, batch: Batch) -> Terms:
         """Unweighted losses of the generator's ``output``; those of weight 0 are left out."""

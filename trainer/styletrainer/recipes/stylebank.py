@@ -46,6 +46,7 @@ Found = TypeVar("Found")
 class StyleBankRecipe(nn.Module):
     """StyleBank's training. Pictures are RGB float (N, 3, H, W), 0-1."""
 
+    UNREAD = ("adversarial_weight", "grid_weight", "equivariance_weight", "teacher_weight")
     # Content and style layers and weights of the teacher stage, whose network is as large.
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "stylebank",

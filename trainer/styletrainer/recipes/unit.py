@@ -23,7 +23,7 @@ from styletrainer import losses
 from styletrainer.config import TrainConfig
 from styletrainer.data import read_picture, sample_photos, tensor_from_rgb
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import UnpairedCrops, read_domains, unpaired_batches
+from styletrainer.domains import UNREAD, UnpairedCrops, read_domains, unpaired_batches
 from styletrainer.generators import build_generator
 from styletrainer.generators.unit import Encoder, Unit
 from styletrainer.latent_overlap import latent_overlap
@@ -43,6 +43,7 @@ def gaussian_kl(mean: Tensor) -> Tensor:
 class UNIT(nn.Module):
     """Two auto-encoders that share their inner layers, and two critics. Pictures are RGB float (N, 3, H, W), 0-1."""
 
+    UNREAD = UNREAD
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "generator": "unit",
         "batch": 1,
