@@ -78,8 +78,9 @@ def _listed(sources: Sequence[str], setting: str, problems: list[str]) -> list[P
         try:
             found += list_photos(source)
         except TrainError as error:
-            what = "a folder without a picture" if source.is_dir() else "where nothing is"
-            what = str(error).splitlines()[0] if source.is_file() else what
+            what = str(error).splitlines()[0]
+            if what.startswith("got: no picture below"):
+                what = "a folder without a picture" if source.is_dir() else "where nothing is"
             problems.append(f"{setting}: got {source}, {what}, expected pictures (.jpg, .png, .webp, ...)")
     return list(dict.fromkeys(found))
 
@@ -98,8 +99,8 @@ def _wrong(path: Photo, setting: str, least: int) -> str | None:
 class UnpairedCrops(Dataset[Item]):
     """Item i: a crop of a picture of A, and one of B that has nothing to do with it; RGB (3, crop, crop), 0-1.
 
-    Which pictures, where, and how large depends on the seed and on i alone. The third entry of an item is empty, the
-    fourth, files passed over, is 0: they are what ``data.Crops`` has there.
+    Which pictures, where, and how large depends on the seed and on i alone. The third entry of an item has the numbers
+    of the two pictures; the fourth, files passed over, is 0, as ``data.Crops`` has it.
     """
 
     def __init__(self, a: Sequence[Photo], b: Sequence[Photo], crop: int, artwork_size: int, seed: int) -> None:
@@ -108,14 +109,16 @@ class UnpairedCrops(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         random = np.random.default_rng([self.seed, index])
-        photo = _read(self.a[random.integers(len(self.a))])
+        in_a = random.integers(len(self.a))
+        photo = _read(self.a[in_a])
         photo = scaled(photo, self.crop * random.uniform(1.0, 1.6))
-        artwork = _kept(self.b[random.integers(len(self.b))], round(self.artwork_size * SCALES))
+        in_b = random.integers(len(self.b))
+        artwork = _kept(self.b[in_b], round(self.artwork_size * SCALES))
         # Enlarged it would be blurred, and blur is no part of a look.
         size = min(self.artwork_size * SCALES ** random.uniform(-1, 1), min(artwork.shape[:2]))
         artwork = scaled(artwork, max(size, self.crop))
         a, b = (tensor_from_rgb(random_crop(picture, self.crop, random)) for picture in (photo, artwork))
-        return a, b, torch.empty(3, 0, 0), 0
+        return a, b, torch.tensor([in_a, in_b]), 0
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item] | TrainError:
         """The items of a batch; an error is handed over, as in ``data.Crops``."""

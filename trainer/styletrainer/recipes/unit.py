@@ -165,8 +165,9 @@ class UNIT(nn.Module):
             items = [self.unseen[i] for i in range(self.options.overlap_crops)]
             a = latents_at_places(self.generator.encoder, [item[0] for item in items])
             b = latents_at_places(self.back.encoder, [item[1] for item in items])
+            of = torch.stack([item[2] for item in items]).T.tolist()
             # Not finite: the tick says so, as of a loss.
-            overlap.fill_(latent_overlap(a, b) if np.isfinite([a, b]).all() else np.nan)
+            overlap.fill_(latent_overlap(a, b, *of) if np.isfinite([a, b]).all() else np.nan)
         return overlap.clone()
 
 
