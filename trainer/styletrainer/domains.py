@@ -5,13 +5,16 @@ Nothing in A belongs to anything in B. B may be a single painting: crops of it a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from styletrainer.config import TrainConfig
@@ -26,7 +29,7 @@ from styletrainer.data import (
 )
 from styletrainer.errors import TrainError
 from styletrainer.photos import ARCHIVES, Photo, list_photos
-from styletrainer.recipe import Batch
+from styletrainer.recipe import Batch, Player
 
 # Crops of B show it at a short side of `artwork_size` over or times this: one octave.
 SCALES = 2**0.5
@@ -140,6 +143,11 @@ def unpaired_batches(
         yield {"a": in_a, "b": in_b}
 
 
+def whole_picture(path: Photo) -> Tensor:
+    """RGB (3, H, W), 0-1, of a file that ``read_domains`` has read."""
+    return tensor_from_rgb(_read(path))
+
+
 def _read(path: Photo) -> Picture:
     picture = read_picture(path)
     if picture is None:
@@ -155,3 +163,24 @@ def _kept(path: Photo, largest: int) -> Picture:
     """An artwork, its short side at most ``largest``: few scans are read again and again, and they are large."""
     picture = _read(path)
     return scaled(picture, largest) if min(picture.shape[:2]) > largest else picture
+
+
+def check_amounts(options: Any) -> None:
+    """Raise ValueError for a field of a recipe's ``Options`` that is no number from 0 on; one of int must be whole."""
+    for entry in dataclasses.fields(options):
+        value = getattr(options, entry.name)
+        kinds = (int,) if entry.type == "int" else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{entry.name}: got {value!r}, expected {entry.type} from 0 on")
+
+
+def players_of(config: TrainConfig, generators: nn.Module, critics: nn.Module) -> dict[str, Player]:
+    """The two players, each with Adam and the momentum of the papers of CycleGAN and UNIT."""
+
+    def player(module: nn.Module, rate: float) -> Player:
+        return Player(module, torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.999)), rate)
+
+    return {
+        "generator": player(generators, config.learning_rate),
+        "critic": player(critics, config.critic_learning_rate),
+    }
