@@ -93,7 +93,6 @@ def _wrong_options(config: TrainConfig) -> list[str]:
     return found
 
 
-
 def _wrong_types(config: TrainConfig) -> list[str]:
     """Fields whose value is not of the kind of their default."""
     found = []
@@ -130,10 +129,9 @@ def _wrong_styles(config: TrainConfig) -> list[str]:
         able = ", ".join(filter(holds_several_styles, GENERATORS))
         found.append(f"generator: got {config.generator}, expected one that holds several styles: {able}")
     if config.new_style_only and not (config.styles and config.start):
-        found.append(
-            "new_style_only: expected `styles`, the new one last, and `start`, the run that has the others"
-        )
+        found.append("new_style_only: expected `styles`, the new one last, and `start`, the run that has the others")
     return found
+
 
 def _half_named_pictures(config: TrainConfig) -> list[str]:
     """Folders of pictures of which only some are named like a style: neither names nor order can be meant."""

@@ -8,7 +8,6 @@ CONTEXT more pixels on every side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
