@@ -57,9 +57,9 @@ def squeezed(picture: Tensor) -> Tensor:
 
 def _shares(side: int, like: Tensor) -> Tensor:
     """(112, ``side``): how much of each pixel of a side goes into each of the 112, a triangle around its place."""
-    pixels = torch.arange(side, dtype=like.dtype, device=like.device) + 0.5
+    pixels = torch.arange(side, device=like.device).to(like.dtype) + 0.5
     step = (pixels[-1] + 0.5) / _SIDE  # a tensor: in an exported graph the side is open
-    places = (torch.arange(_SIDE, dtype=like.dtype, device=like.device) + 0.5) * step
+    places = (torch.arange(_SIDE, device=like.device).to(like.dtype) + 0.5) * step
     shares = (1 - (pixels - places[:, None]).abs() / step.clamp(min=1)).clamp(min=0)
     return shares / shares.sum(1, keepdim=True)
 
