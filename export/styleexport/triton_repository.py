@@ -5,6 +5,9 @@
 | NAME_onnx/config.pbtxt  | model.onnx: joins frames of several clients, on onnxruntime                         |
 | NAME_trt/config.pbtxt   | model.plan: one frame at a time, on TensorRT; of plans for several kinds of GPU,    |
 |                         | model_8_9.plan and so on, by compute capability                                     |
+
+Beside each config.pbtxt lie the model's encoder and chooser, where it has them: Triton leaves them alone, and clients,
+who run them, find them there.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from styleexport.batched_from_onnx import batched_from_onnx
+from styleexport.companions import companions_beside
 from styleexport.errors import ExportError
 from styleexport.triton_config import Size, check_config, onnx_config, plan_config
 from stylesdk.backends.plan_file import read_plan
@@ -59,7 +63,7 @@ def triton_repository(model: Path, out: Path, *, plans: Sequence[Path] = (), war
     Everything is built and checked before anything is written, and each folder then comes in place by a rename.
 
     Args:
-        model: an ONNX file with a stylesdk manifest, of any precision.
+        model: an ONNX file with a stylesdk manifest, of any precision; its encoder and its chooser are taken along.
         out: the repository, made when missing.
         plans: TensorRT plans of the same styles, with their sidecars: for one size one for each kind of GPU.
             Plans of several sizes become several models, ``NAME_trt_WIDTHxHEIGHT``.
@@ -79,7 +83,8 @@ def triton_repository(model: Path, out: Path, *, plans: Sequence[Path] = (), war
     name = re.sub(r"[^A-Za-z0-9_-]", "_", manifest.name)  # a folder, and a part of Triton's addresses
     opened = [_opened(plan, manifest) for plan in plans]
     models = [_onnx_model(f"{name}_onnx", data, manifest, str(model), warm_up), *_plan_models(name, opened, warm_up)]
-    return _write(models, out)
+    companions = {path.name: graph for path, graph in companions_beside(model).items()}
+    return _write(models, companions, out)
 
 
 def _onnx_model(name: str, data: bytes, manifest: Manifest, source: str, warm_up: Size) -> _Model:
@@ -170,7 +175,7 @@ def _check_group(plans: Sequence[Plan]) -> None:
                 )
 
 
-def _write(models: Sequence[_Model], out: Path) -> list[Path]:
+def _write(models: Sequence[_Model], companions: Mapping[str, bytes], out: Path) -> list[Path]:
     """Each folder is written beside the repository, where no server looks, and renamed into it."""
     out = out.resolve()
     beside = out.parent / f".{out.name}.{os.getpid()}.part"
@@ -178,9 +183,10 @@ def _write(models: Sequence[_Model], out: Path) -> list[Path]:
         for model in models:
             version = beside / model.name / "1"
             version.mkdir(parents=True)
-            (beside / model.name / "config.pbtxt").write_text(model.config, encoding="utf-8")
-            for name, data in model.files.items():
-                with (version / name).open("wb") as file:
+            (version.parent / "config.pbtxt").write_text(model.config, encoding="utf-8")
+            files = {version / name: data for name, data in model.files.items()}
+            for path, data in (files | {version.parent / name: data for name, data in companions.items()}).items():
+                with path.open("wb") as file:
                     file.write(data)
                     os.fsync(file.fileno())
         out.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ class Stylizer:
             (onnxruntime-gpu's TensorRT provider); None takes the fastest that is installed. On a GPU that is
             TensorRT, whose plan is found or built while onnxruntime draws.
         backend: an open backend to use instead of opening ``model``, for tests and for runtimes of one's own;
-            the Stylizer closes it.
+            the Stylizer closes it. Only the folder of ``model`` counts then: an encoder and a chooser are read there.
 
     Raises:
         ModelFileError: missing, truncated, damaged or foreign model file.

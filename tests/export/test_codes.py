@@ -26,12 +26,14 @@ from styleexport.fp16_from_onnx import fp16_from_onnx, sealed
 from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, generator_from_run, onnx_from_generator
 from styleexport.triton_config import check_config, onnx_config
+from styleexport.triton_repository import triton_repository
 from styleexport.verify import Sample, compare, run_frames, run_torch, samples_of, verification_samples
 from stylesdk import Manifest, Stylizer
 from stylesdk.backends.triton import contract_tensors
 from stylesdk.live.scene import render_frame
 from stylesdk.manifest import manifest_from_json
 from stylesdk.onnx_file import manifest_from_onnx
+from stylesdk.palette import Palette
 from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.generators import GENERATORS
@@ -384,6 +386,17 @@ def test_a_batch_of_frames_with_codes_for_triton(files: Path, frame: np.ndarray)
     assert np.abs(run_batch(batched, samples).astype(int) - np.stack(run_frames(data, samples))).max() <= 1
     assert contract_tensors(manifest, batched=True)["style"] == ("TYPE_FP32", [C])
     check_config(onnx_config("trio_onnx", manifest, (48, 64)), manifest, "trio_onnx", batched)
+
+
+def test_a_triton_repository_has_the_encoder_and_the_chooser_for_its_clients(
+    files: Path, tmp_path: Path, frame: np.ndarray
+) -> None:
+    (folder,) = triton_repository(files / "trio.onnx", tmp_path / "repository")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("1", "config.pbtxt", "trio.chooser.onnx", "trio.encoder.onnx")
+    ]
+    palette = Palette(manifest_from_onnx((files / "trio.onnx").read_bytes(), "trio"), folder)
+    np.testing.assert_array_equal(palette.encode(frame), stylesdk.encode(frame, files / "trio.onnx"))
 
 
 def test_command_line_writes_copies_and_names_them(

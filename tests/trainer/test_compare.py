@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,8 @@ from typer.testing import CliRunner
 
 from styletrainer import losses
 from styletrainer.checkpoint import WEIGHTS, load_weights
-from styletrainer.compare import CONTENT_LAYERS, STYLE_LAYERS, app, read_runs
+from styletrainer.compare import CONTENT_LAYERS, STYLE_LAYERS, _artworks, app, read_runs
+from styletrainer.config import config_from_dict
 from styletrainer.data import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import Realtime, with_margin
@@ -98,12 +100,25 @@ def test_figures_by_hand(settings: Settings, runs: list[Path], tmp_path: Path) -
 
 def test_photos_can_be_given(settings: Settings, runs: list[Path], tmp_path: Path) -> None:
     photo = np.full((300, 256, 3), (30, 120, 200), np.uint8)
-    (tmp_path / "mine").mkdir()
-    cv2.imwrite(str(tmp_path / "mine" / "a.png"), photo)
-    compare(settings, str(runs[0]), "--photos", str(tmp_path / "mine"), "-o", str(tmp_path / "page.html"))
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as file:
+        file.writestr("a.png", cv2.imencode(".png", photo)[1].tobytes())
+    compare(settings, str(runs[0]), "--photos", str(tmp_path / "mine.zip"), "-o", str(tmp_path / "page.html"))
     drawn = sheet(Page((tmp_path / "page.html").read_text(encoding="utf-8")))
     assert drawn.shape == (512, 512, 3)
     assert np.array_equal(drawn[:256, 256:], photo[:256, :, ::-1])
+
+
+def test_artworks_in_an_archive_and_in_its_folder_are_the_same(settings: Settings, tmp_path: Path) -> None:
+    folder = Path(str(settings["photos"]))
+    with zipfile.ZipFile(tmp_path / "works.zip", "w") as file:
+        for path in folder.iterdir():
+            file.write(path, path.name)
+    ours, theirs = (
+        _artworks(config_from_dict(settings | {"recipe": "cyclegan", "artworks": [str(source)]}, "the test"))
+        for source in (tmp_path / "works.zip", folder)
+    )
+    assert len(ours[0]) == len(theirs[0]) == 6
+    assert all(torch.equal(left, right) for left, right in zip(ours[0], theirs[0], strict=True))
 
 
 def test_every_broken_run_is_named_at_once(settings: Settings, runs: list[Path], tmp_path: Path) -> None:

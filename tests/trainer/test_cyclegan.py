@@ -281,14 +281,19 @@ def test_everything_wrong_with_the_domains_is_in_one_report(cyclegan: Settings, 
     (photos / "broken.jpg").write_bytes(b"no picture")
     ramp(photos / "good.png", 30, 40)  # a photo may be small: it is enlarged
     small = ramp(tmp_path / "small.png", 50, 70)
-    artworks = [str(empty), str(small), str(tmp_path / "nowhere")]
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "b.tar").write_bytes(b"")
+    ramp(mixed / "a.png", 80, 90)
+    artworks = [str(empty), str(small), str(mixed), str(tmp_path / "nowhere")]
     with pytest.raises(TrainError) as error:
         run(cyclegan | REALTIME, photos=str(photos), artworks=artworks, styles=["a", "b", "c"])
     text = str(error.value)
-    assert "5 problem(s)" in text and "nothing was trained" in text
+    assert "6 problem(s)" in text and "nothing was trained" in text
     for part in (
         "styles: got a, b, c, expected none",
         f"artworks: got {empty}, a folder without a picture",
+        f"with pictures, first {mixed / 'a.png'}, beside tars, first {mixed / 'b.tar'}",
         f"artworks: got {tmp_path / 'nowhere'}, where nothing is",
         f"photos: got {photos / 'broken.jpg'}, which does not read",
         f"artworks: got {small} of 70x50 pixels, expected at least 64",

@@ -1,50 +1,31 @@
-"""The Gram-code stylizer: every block against values from elsewhere, training, export."""
+"""The Gram-code stylizer: every block against values from elsewhere, export."""
 
 from __future__ import annotations
 
-import copy
-import signal
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from runs import Settings, assert_same_weights, many, run, stats
-from safetensors.torch import load_file
 from scipy import ndimage
 from torch import Tensor, nn
 
 from styleexport.companions import companions_from_generator
 from styleexport.engine_from_onnx import engine_from_onnx
-from styleexport.export import styles_of
 from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
 from styleexport.verify import Sample, compare, run_frames, run_torch
 from stylesdk.manifest import Manifest
-from styletrainer.checkpoint import WEIGHTS, load_weights
-from styletrainer.config import TrainConfig, config_from_dict
-from styletrainer.data import read_artwork, tensor_from_rgb
-from styletrainer.errors import TrainError
 from styletrainer.generators import GramCode, with_margin
 from styletrainer.generators.gramcode_decoder import UNITS, DoubledConv, Modulation, RandomLayer, _doubled, _Modulated
 from styletrainer.generators.gramcode_encoder import Encoder, edge_map, luma, texture_map
 from styletrainer.generators.gramcode_style import StyleLayer, correlations, strongest
-from styletrainer.recipe import Step
-from styletrainer.recipes.gramcode import GramCodeGAN
 
 TINY = {"channels": 4, "top": 3, "level_code": 5}
 CODE = 15
-
-
-@pytest.fixture
-def gramcode(settings: Settings) -> Settings:
-    return settings | {"recipe": "gramcode", "generator_options": TINY}
 
 
 def tiny(styles: int = 1) -> GramCode:
@@ -264,11 +245,6 @@ def test_single_keeps_the_code_of_one_style() -> None:
     assert torch.equal(single(photo), generator(photo, generator.codes()[1]))
 
 
-def test_more_channels_than_there_are_cannot_be_strongest(gramcode: Settings) -> None:
-    with pytest.raises(TrainError, match="top 5 is not in 1 to channels, 4"):
-        run(gramcode, generator_options=TINY | {"top": 5})
-
-
 # --- export
 
 
@@ -319,132 +295,3 @@ def test_onnx_style_encoder_reads_the_code_that_torch_reads() -> None:
     data, difference = companions_from_generator(generator, manifest_of(generator, "a"), pictures)["encoder"]
     assert "TopK" in {node.op_type for node in onnx.load(BytesIO(data)).graph.node}
     assert difference.relative < 1e-4
-
-
-def test_several_artworks_of_one_style_are_one_style(gramcode: Settings, material: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.png"
-    cv2.imwrite(str(other), 255 - cv2.imread(str(material / "artwork.png")))
-    artworks = [*gramcode["artworks"], str(other)]  # type: ignore[misc]
-    found = recipe(gramcode, artworks=artworks)
-    apart = [tensor_from_rgb(read_artwork(Path(path), 96, 64))[None] for path in artworks]
-    with torch.no_grad():
-        expected = torch.cat([found.generator.encode(picture) for picture in apart]).mean(0, keepdim=True)
-    found.finish(found.generator)
-    torch.testing.assert_close(found.generator.codes(), expected)
-    assert styles_of(found.config, found.generator) == ()
-
-
-# --- training
-
-
-def recipe(settings: Settings, **changes: object) -> GramCodeGAN:
-    config = config_from_dict(settings | changes, "the test")
-    torch.manual_seed(config.seed)
-    return GramCodeGAN(config)
-
-
-def test_losses_fall_and_the_sheet_has_a_row_a_style(gramcode: Settings) -> None:
-    folder = run(many(gramcode), steps=16, tick=4, learning_rate=2e-2, style_octaves=1)
-    lines = stats(folder)
-    assert lines[-1]["style"] < 0.7 * lines[0]["style"]
-    assert {"total", "critic", "content", "adversarial", "tv"} <= lines[0].keys()
-    generator = GramCode(**TINY, styles=2).eval()
-    load_weights(generator, folder / WEIGHTS)
-    artwork = read_artwork(Path(str(gramcode["artworks"][0])), 96, 64)  # type: ignore[index]
-    with torch.no_grad():
-        expected = generator.encoder()(tensor_from_rgb(artwork)[None])
-    torch.testing.assert_close(generator.codes()[1], expected, rtol=1e-4, atol=1e-5)
-    assert cv2.imread(str(folder / "samples-000016.png")).shape == (3 * 256, 5 * 256, 3)
-
-
-def test_interrupted_and_resumed_ends_with_the_same_weights(
-    gramcode: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changes: dict[str, object] = {"steps": 8, "tick": 100, "style_octaves": 1}
-    alone = run(gramcode, run=str(tmp_path / "alone"), **changes)
-    batches = GramCodeGAN.batches
-
-    def interrupted(self: GramCodeGAN, *where: int) -> Iterator[dict[str, Tensor]]:
-        for number, batch in enumerate(batches(self, *where)):
-            if number == 4:
-                signal.raise_signal(signal.SIGINT)
-            yield batch
-
-    monkeypatch.setattr(GramCodeGAN, "batches", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(gramcode, run=str(tmp_path / "stopped"), **changes)
-    monkeypatch.undo()
-    assert stats(tmp_path / "stopped")[-1]["step"] == 5
-    assert_same_weights(alone, run(gramcode, run=str(tmp_path / "stopped"), **changes))
-
-
-def test_table_is_what_the_averaged_encoder_makes_of_the_whole_artworks(gramcode: Settings, material: Path) -> None:
-    artworks = [*gramcode["artworks"], str(material / "photos" / "0.png")]  # type: ignore[misc]
-    found = recipe(gramcode, artworks=artworks, styles=["a", "b"])
-    averaged = copy.deepcopy(found.generator)
-    with torch.no_grad():
-        averaged.style_layer.shared.weight.mul_(2)
-    found.finish(averaged)
-    for path, code, own in zip(artworks, averaged.codes(), found._codes(found.generator), strict=True):
-        expected = averaged.encoder()(tensor_from_rgb(read_artwork(Path(path), 96, 64))[None])
-        torch.testing.assert_close(code, expected)
-        assert not torch.allclose(code, own)
-
-
-def gradients(found: GramCodeGAN, batch: dict[str, Tensor], step: Step) -> list[Tensor]:
-    found.zero_grad()
-    for turn in found.turns(batch, step):
-        turn.total().backward()
-    return [p.grad.clone() for p in (*found.generator.parameters(), *found.critic.parameters()) if p.grad is not None]
-
-
-def test_two_halves_of_a_batch_have_the_mean_gradient_of_the_whole(gramcode: Settings) -> None:
-    found = recipe(gramcode, style_octaves=1).eval()  # spectral norm counts its forward passes in training
-    batch = next(found.batches(0, 0, 1))
-    batch.pop("skipped")
-    whole = gradients(found, batch, Step(0, 0.0, 0, 2))
-    halves = [
-        gradients(found, {k: v[r : r + 1] for k, v in batch.items()}, Step(0, 0.0, 0, 1, rank=r, world=2))
-        for r in range(2)
-    ]
-    for one, left, right in zip(whole, *halves, strict=True):
-        assert ((left + right) / 2 - one).norm() <= 1e-3 * one.norm() + 1e-5
-
-
-def test_critic_learns_nothing_in_the_generators_turn(gramcode: Settings) -> None:
-    found = recipe(gramcode, style_octaves=1)
-    batch = next(found.batches(0, 0, 1))
-    turns = found.turns(batch, Step(0, 0.0, 0, 2))
-    assert next(turns).player == "critic"
-    generator = next(turns)
-    generator.total().backward()
-    assert all(p.grad is None for p in found.critic.parameters())
-    lacking = [name for name, p in found.generator.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not lacking
-
-
-def test_run_without_a_critic(gramcode: Settings) -> None:
-    assert "critic" not in stats(run(gramcode, adversarial_weight=0, steps=2))[-1]
-
-
-def test_begins_with_another_runs_weights(gramcode: Settings, tmp_path: Path) -> None:
-    first = run(gramcode, steps=2, style_octaves=1)
-    config: TrainConfig = config_from_dict(gramcode | {"run": str(tmp_path / "next"), "start": str(first)}, "the test")
-    begun, trained = GramCodeGAN(config).generator.state_dict(), load_file(first / WEIGHTS)
-    assert all(torch.equal(begun[name], value) for name, value in trained.items() if name != "table")
-
-
-def test_everything_that_is_wrong_is_told_at_once(gramcode: Settings, tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
-    wrong: dict[str, Any] = {
-        "artworks": [str(tmp_path / "text.jpg")],
-        "photos": str(tmp_path / "nowhere"),
-        "pictures": [str(tmp_path)],
-        "generator": "johnson",
-        "generator_options": {},
-    }
-    with pytest.raises(TrainError) as caught:
-        run(gramcode, **wrong)
-    text = str(caught.value)
-    for part in ("generator johnson", "pictures of a teacher", "no picture below", "text.jpg, which does not read"):
-        assert part in text

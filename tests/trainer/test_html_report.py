@@ -108,6 +108,15 @@ def test_names_with_markup_stay_text(settings: Settings, tmp_path: Path) -> None
     assert [chart["aria-label"] for chart in page.named("svg")] == [f"<b>loss over steps. {folder.name}: from 2 to 1"]
 
 
+def test_first_and_last_samples_by_their_number(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / STATS).write_text('{"step": 1, "loss": 2.0}\n')
+    for name in ("000020", "999999", "1000000", "best", "1-of-2"):
+        cv2.imwrite(str(tmp_path / f"samples-{name}.png"), np.zeros((4, 5, 3), np.uint8))
+    write_run_report(tmp_path, config_from_dict(settings, "the test"), "Ended.")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [str(picture["alt"]).rpartition(" ")[2] for picture in page.named("img")] == ["1000000", "20"]
+
+
 def test_two_charts_have_ids_and_lines_of_their_own() -> None:
     runs = {
         "_a": [{"step": s, "seconds": 60.0 * s, "x": 1.0 / s, "y": 2.0} for s in (1, 2, 4)],

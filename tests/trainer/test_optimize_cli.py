@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from styletrainer import optimize_cli
 from styletrainer.errors import TrainError
+from styletrainer.gatys import Painting
 from styletrainer.optimize_cli import app
 
 
@@ -127,10 +131,68 @@ def test_bad_input(inputs: list[str], tmp_path: Path, change: list[str], said: s
     assert not (tmp_path / "out.png").exists()
 
 
-def test_folder_that_is_a_file(inputs: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["-o", "file/out.png"], ["-o", "file.png", "--every", "1"]])
+def test_folder_that_is_a_file(inputs: list[str], tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "file-steps").write_text("")
     with pytest.raises(TrainError, match="a folder that can be written"):
-        optimize(*inputs, "-o", tmp_path / "file" / "out.png")
+        optimize(*inputs, *[tmp_path / word if word.startswith("file") else word for word in words])
+
+
+def test_folder_that_cannot_be_written_is_told_before_the_search(
+    inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", read_only)  # root, as in a container, may write everywhere
+    monkeypatch.setattr(optimize_cli, "paint", None)
+    with pytest.raises(TrainError, match=r"Permission denied.*; expected: a folder that can be written"):
+        optimize(*inputs)
+
+
+@pytest.mark.parametrize("option", ["photo", "artwork", "--mask", "--artwork-mask"])
+def test_an_input_is_not_written_over(inputs: list[str], tmp_path: Path, option: str) -> None:
+    photo, artwork, *rest = inputs
+    output = tmp_path / "out.png"
+    size = (300, 260) if option in ("artwork", "--artwork-mask") else (160, 120)
+    before = Path(mask_of(output, *size)).read_bytes()
+    words = [output if option == "photo" else photo, output if option == "artwork" else artwork, *rest]
+    with pytest.raises(TrainError, match=r"out.png, which writes over it.*\n.*another name"):
+        optimize(*words, *([option, output] if option.startswith("--") else []))
+    assert output.read_bytes() == before and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_picture_on_the_way_is_not_written_over_while_it_is_the_photo(inputs: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out-steps").mkdir()
+    photo = mask_of(tmp_path / "out-steps" / "00001.png", 160, 120)
+    with pytest.raises(TrainError, match="which writes over it"):
+        optimize(photo, *inputs[1:], "--every", "1")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()])
+def test_too_little_memory_for_a_late_scale_keeps_the_picture_until_then(tmp_path: Path, error: Exception) -> None:
+    def paintings(last: bool) -> Iterator[Painting]:
+        if last:
+            yield Painting(step=10, steps=20, scale=0, loss=1.0, terms={}, picture=torch.full((3, 4, 5), 0.2))
+        raise error
+
+    output = tmp_path / "out.png"
+    with pytest.raises(TrainError, match=r"memory(?s:.)*smaller --size.* nothing was written"):
+        optimize_cli._run(paintings(last=False), output, None, 1)
+    with pytest.raises(TrainError, match=r"smaller --size.*out.png is the best until step 10 of 20"):
+        optimize_cli._run(paintings(last=True), output, None, 1)
+    assert (cv2.imread(str(output)) == 51).all()
+
+
+def test_what_no_setting_mends_is_not_called_a_lack_of_memory(tmp_path: Path) -> None:
+    def paintings() -> Iterator[Painting]:
+        yield Painting(step=10, steps=20, scale=0, loss=1.0, terms={}, picture=torch.full((3, 4, 5), 0.2))
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        optimize_cli._run(paintings(), tmp_path / "out.png", None, 1)
+    assert (tmp_path / "out.png").is_file()
 
 
 def test_interrupt_writes_what_there_is_and_exits_130(inputs: list[str], tmp_path: Path) -> None:

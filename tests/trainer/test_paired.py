@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -23,6 +24,7 @@ from styletrainer import losses_paired, perceptual
 from styletrainer.checkpoint import WEIGHTS
 from styletrainer.cli import app
 from styletrainer.config import config_from_dict, config_from_run
+from styletrainer.data import rgb_from_tensor
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
 from styletrainer.fused_codes import FusedCodes, fused_codes
@@ -31,6 +33,7 @@ from styletrainer.generators.paired import Paired
 from styletrainer.losses import gram
 from styletrainer.perceptual import NETWORKS, VGG, Perceptual, blank_weights, load_weight_sets
 from styletrainer.recipe import Step
+from styletrainer.recipes import paired as paired_recipe
 from styletrainer.recipes.paired import Paired as Recipe
 from styletrainer.similarity import feature_similarity, ssim
 
@@ -88,6 +91,13 @@ def test_mrf_loss_by_brute_force_and_its_gradient() -> None:
     torch.testing.assert_close(losses_paired.mrf_loss(output, style), (each[0] + each[1]) / 2)
     assert losses_paired.mrf_loss(style, style) < 1e-20
     torch.autograd.gradcheck(losses_paired.mrf_loss, (output.requires_grad_(), style))
+
+
+def test_of_a_large_pair_the_middle_is_judged(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (900, 400, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "scan.png"), picture)
+    found = paired_recipe._centre(tmp_path / "scan.png")
+    assert np.array_equal(rgb_from_tensor(found), picture[194:706, :, ::-1])
 
 
 def test_similarity_of_features_and_ssim() -> None:

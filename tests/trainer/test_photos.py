@@ -207,6 +207,17 @@ def test_archives_without_photos_and_shards_that_are_missing(folder: Path, tmp_p
     refused(tmp_path / "photos.zip", "no picture below", "cocodataset.org")
 
 
+def test_pictures_beside_tars(folder: Path, tmp_path: Path) -> None:
+    """Which of the two is meant is not to be guessed: one preview would be the only photo, or never be seen."""
+    (tmp_path / "deep").mkdir()
+    shard = tarred(sorted(folder.iterdir()), tmp_path / "deep" / "photos.tar")
+    preview = tmp_path / "preview.png"
+    preview.write_bytes((folder / "0.png").read_bytes())
+    refused(tmp_path, str(shard), str(preview), "one or the other", "Do this")
+    preview.unlink()
+    assert len(list_photos(tmp_path)) == 6
+
+
 def test_links_in_a_tar_are_no_photos(folder: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as file:
         file.add(folder / "0.png", "0.png")

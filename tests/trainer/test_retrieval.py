@@ -10,12 +10,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 from graphs import save_onnx
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from styletrainer.data import tensor_from_rgb
-from styletrainer.descriptors import Descriptor, global_descriptor, local_descriptors
+from styletrainer.descriptors import Descriptor, global_descriptor, local_descriptors, squeezed
 from styletrainer.errors import TrainError
 from styletrainer.generators.paired import Paired
 from styletrainer.perceptual import load_weight_sets
@@ -67,6 +68,23 @@ def test_descriptor_does_not_depend_on_the_resolution(descriptor: Descriptor) ->
     large = torch.nn.functional.interpolate(small, scale_factor=3.0, mode="bicubic", antialias=True)
     ours, theirs, other = (described(descriptor, [x])[0] for x in (small[0], large[0], textured("noise", 4)))
     assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(ours - other)
+
+
+class Squeezed(nn.Module):
+    def forward(self, photo: Tensor) -> Tensor:
+        return squeezed(photo)
+
+
+def test_a_photo_is_squeezed_without_aliasing_and_the_same_in_onnx(tmp_path: Path) -> None:
+    save_onnx(Squeezed(), {"photo": torch.rand(1, 3, 70, 90)}, tmp_path / "squeezed.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "squeezed.onnx"), providers=["CPUExecutionProvider"])
+    for height, width in ((60, 112), (333, 900)):
+        photo = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        wanted = F.interpolate(photo, size=(112, 112), mode="bilinear", align_corners=False, antialias=True)
+        torch.testing.assert_close(squeezed(photo), wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(session.run(None, {"photo": photo.numpy()})[0], wanted, rtol=0, atol=1e-5)
+    stripes = (torch.arange(1000) % 2).float().expand(1, 3, 300, 1000)
+    assert (squeezed(stripes)[..., 1:-1] - 0.5).abs().max() < 0.02, "stripes of a pixel are grey from afar"
 
 
 def test_retrieval_finds_the_class_of_labelled_photos(shared: Path) -> None:

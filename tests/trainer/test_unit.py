@@ -164,6 +164,17 @@ def test_places_of_one_picture_do_not_vouch_for_each_other() -> None:
     assert latent_overlap(places[:40], places[40:]) > 0.7
 
 
+def test_crops_of_one_picture_do_not_vouch_for_each_other() -> None:
+    """Twenty pictures a domain, four crops of each that hardly differ: the same distribution, so they overlap."""
+    pictures = normal(0, 40, 1, 1, 8)
+    crops = (pictures + 0.01 * normal(1, 40, 4, 3, 8)).reshape(160, 3, 8)
+    a, b, of = crops[:80], crops[80:], np.arange(20).repeat(4).tolist()
+    assert latent_overlap(a, b) < 0.1, "as if crops were pictures"
+    assert latent_overlap(a, b, of, of) > 0.6
+    assert latent_overlap(a, b + 9, of, of) == 0
+    assert latent_overlap(a, b, [n % 4 for n in of], [0] * 80) < 0.1, "too few pictures to leave any out"
+
+
 def test_overlap_refuses_what_it_cannot_measure() -> None:
     with pytest.raises(ValueError, match=r"got latents \(4, 1, 2\) and \(4, 1, 2\), expected .*N at least 5"):
         latent_overlap(np.zeros((4, 1, 2)), np.zeros((4, 1, 2)))
@@ -182,9 +193,9 @@ def test_latents_are_taken_at_sixteen_places() -> None:
 
 def test_overlap_is_measured_at_the_first_step_of_a_tick_and_shown_all_of_it(unit_settings: Settings) -> None:
     recipe = built(unit_settings | {"steps": 100, "tick": 3})
-    photos, paintings = zip(*[recipe.unseen[i][:2] for i in range(6)], strict=True)
+    photos, paintings, of = zip(*[recipe.unseen[i][:3] for i in range(6)], strict=True)
     a = latents_at_places(recipe.generator.encoder, photos)
-    wanted = latent_overlap(a, latents_at_places(recipe.back.encoder, paintings))
+    wanted = latent_overlap(a, latents_at_places(recipe.back.encoder, paintings), *torch.stack(of).T.tolist())
     found = [float(recipe._overlap(0))]
     with torch.no_grad():
         for parameter in recipe.back.encoder.own.parameters():

@@ -22,12 +22,12 @@ from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.html_report import charts, read_stats, sheet_of, shown, write_page
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import list_photos
+from styletrainer.photos import ARCHIVES, Photo, list_photos
 from styletrainer.report import thumbnail
 
 # What every run is judged by, whatever it was trained with.
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
-_MOST = 16  # pictures of a folder of artworks
+_MOST = 16  # pictures of a folder or an archive of artworks
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -112,8 +112,7 @@ def _artworks(config: TrainConfig) -> tuple[tuple[Tensor, ...], ...]:
     entries = [
         tuple(
             tensor_from_rgb(read_artwork(picture, config.artwork_size, config.crop))
-            for picture in ([Path(entry)] if Path(entry).is_file() else list_photos(Path(entry))[:_MOST])
-            if isinstance(picture, Path)
+            for picture in _pictures_of(Path(entry))
         )
         for entry in config.artworks
     ]
@@ -121,6 +120,12 @@ def _artworks(config: TrainConfig) -> tuple[tuple[Tensor, ...], ...]:
     if config.new_style_only:
         return (*[()] * (len(config.styles) - 1), sum(entries, ()))
     return tuple(entries) if several else (sum(entries, ()),)
+
+
+def _pictures_of(entry: Path) -> list[Photo]:
+    """The file, or the first pictures of a folder or an archive."""
+    single = entry.is_file() and entry.suffix.lower() not in ARCHIVES
+    return [entry] if single else list_photos(entry)[:_MOST]
 
 
 def _styles(config: TrainConfig, generator: nn.Module) -> tuple[tuple[str, Tensor | None], ...]:

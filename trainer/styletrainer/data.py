@@ -8,7 +8,6 @@ CONTEXT more pixels on every side.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -38,7 +37,7 @@ def read_picture(path: Photo) -> Picture | None:
     return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1])
 
 
-def read_artwork(path: Path, short_side: int, crop: int) -> Picture:
+def read_artwork(path: Photo, short_side: int, crop: int) -> Picture:
     """The artwork with its short side scaled to ``short_side``; refuses one too small to have strokes."""
     picture = read_picture(path)
     if picture is None:

@@ -38,13 +38,30 @@ class Descriptor(nn.Module):
 
     def activations(self, picture: Tensor) -> Tensor:
         """RGB (N, 3, H, W), 0-1, any size, squeezed to a square -> (N, 256, 28, 28)."""
-        # Twice as large, then halved: what is left out between two pixels would come back as texture.
-        double = F.interpolate(picture, size=(2 * _SIDE, 2 * _SIDE), mode="bilinear", align_corners=False)
-        return self.vgg(F.avg_pool2d(double, 2), [LAYER])[LAYER]
+        return self.vgg(squeezed(picture), [LAYER])[LAYER]
 
     def forward(self, picture: Tensor) -> Tensor:
         """RGB (N, 3, H, W), 0-1 -> global descriptors (N, 512)."""
         return global_descriptor(self.activations(picture))
+
+
+def squeezed(picture: Tensor) -> Tensor:
+    """RGB (N, 3, H, W) -> (N, 3, 112, 112), each pixel the mean of all that it stands for: nothing of it aliases.
+
+    PyTorch's antialiased bilinear resize as two products of matrices. They are exported as such: TensorRT has no
+    antialiasing in its own resize, and an area pooling takes no size that is left open.
+    """
+    rows, columns = (_shares(side, picture) for side in picture.shape[2:])
+    return rows @ picture @ columns.T
+
+
+def _shares(side: int, like: Tensor) -> Tensor:
+    """(112, ``side``): how much of each pixel of a side goes into each of the 112, a triangle around its place."""
+    pixels = torch.arange(side, device=like.device).to(like.dtype) + 0.5
+    step = (pixels[-1] + 0.5) / _SIDE  # a tensor: in an exported graph the side is open
+    places = (torch.arange(_SIDE, device=like.device).to(like.dtype) + 0.5) * step
+    shares = (1 - (pixels - places[:, None]).abs() / step.clamp(min=1)).clamp(min=0)
+    return shares / shares.sum(1, keepdim=True)
 
 
 def local_descriptors(activations: Tensor) -> Tensor:

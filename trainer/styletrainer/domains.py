@@ -5,13 +5,16 @@ Nothing in A belongs to anything in B. B may be a single painting: crops of it a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from styletrainer.config import TrainConfig
@@ -26,7 +29,7 @@ from styletrainer.data import (
 )
 from styletrainer.errors import TrainError
 from styletrainer.photos import ARCHIVES, Photo, list_photos
-from styletrainer.recipe import Batch
+from styletrainer.recipe import Batch, Player
 
 # Crops of B show it at a short side of `artwork_size` over or times this: one octave.
 SCALES = 2**0.5
@@ -83,8 +86,9 @@ def _listed(sources: Sequence[str], setting: str, problems: list[str]) -> list[P
         try:
             found += list_photos(source)
         except TrainError as error:
-            what = "a folder without a picture" if source.is_dir() else "where nothing is"
-            what = str(error).splitlines()[0] if source.is_file() else what
+            what = str(error).splitlines()[0]
+            if what.startswith("got: no picture below"):
+                what = "a folder without a picture" if source.is_dir() else "where nothing is"
             problems.append(f"{setting}: got {source}, {what}, expected pictures (.jpg, .png, .webp, ...)")
     return list(dict.fromkeys(found))
 
@@ -103,8 +107,8 @@ def _wrong(path: Photo, setting: str, least: int) -> str | None:
 class UnpairedCrops(Dataset[Item]):
     """Item i: a crop of a picture of A, and one of B that has nothing to do with it; RGB (3, crop, crop), 0-1.
 
-    Which pictures, where, and how large depends on the seed and on i alone. The third entry of an item is empty, the
-    fourth, files passed over, is 0: they are what ``data.Crops`` has there.
+    Which pictures, where, and how large depends on the seed and on i alone. The third entry of an item has the numbers
+    of the two pictures; the fourth, files passed over, is 0, as ``data.Crops`` has it.
     """
 
     def __init__(self, a: Sequence[Photo], b: Sequence[Photo], crop: int, artwork_size: int, seed: int) -> None:
@@ -113,14 +117,16 @@ class UnpairedCrops(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         random = np.random.default_rng([self.seed, index])
-        photo = _read(self.a[random.integers(len(self.a))])
+        in_a = random.integers(len(self.a))
+        photo = _read(self.a[in_a])
         photo = scaled(photo, self.crop * random.uniform(1.0, 1.6))
-        artwork = _kept(self.b[random.integers(len(self.b))], round(self.artwork_size * SCALES))
+        in_b = random.integers(len(self.b))
+        artwork = _kept(self.b[in_b], round(self.artwork_size * SCALES))
         # Enlarged it would be blurred, and blur is no part of a look.
         size = min(self.artwork_size * SCALES ** random.uniform(-1, 1), min(artwork.shape[:2]))
         artwork = scaled(artwork, max(size, self.crop))
         a, b = (tensor_from_rgb(random_crop(picture, self.crop, random)) for picture in (photo, artwork))
-        return a, b, torch.empty(3, 0, 0), 0
+        return a, b, torch.tensor([in_a, in_b]), 0
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item] | TrainError:
         """The items of a batch; an error is handed over, as in ``data.Crops``."""
@@ -142,6 +148,11 @@ def unpaired_batches(
         yield {"a": in_a, "b": in_b}
 
 
+def whole_picture(path: Photo) -> Tensor:
+    """RGB (3, H, W), 0-1, of a file that ``read_domains`` has read."""
+    return tensor_from_rgb(_read(path))
+
+
 def _read(path: Photo) -> Picture:
     picture = read_picture(path)
     if picture is None:
@@ -157,3 +168,24 @@ def _kept(path: Photo, largest: int) -> Picture:
     """An artwork, its short side at most ``largest``: few scans are read again and again, and they are large."""
     picture = _read(path)
     return scaled(picture, largest) if min(picture.shape[:2]) > largest else picture
+
+
+def check_amounts(options: Any) -> None:
+    """Raise ValueError for a field of a recipe's ``Options`` that is no number from 0 on; one of int must be whole."""
+    for entry in dataclasses.fields(options):
+        value = getattr(options, entry.name)
+        kinds = (int,) if entry.type == "int" else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{entry.name}: got {value!r}, expected {entry.type} from 0 on")
+
+
+def players_of(config: TrainConfig, generators: nn.Module, critics: nn.Module) -> dict[str, Player]:
+    """The two players, each with Adam and the momentum of the papers of CycleGAN and UNIT."""
+
+    def player(module: nn.Module, rate: float) -> Player:
+        return Player(module, torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.999)), rate)
+
+    return {
+        "generator": player(generators, config.learning_rate),
+        "critic": player(critics, config.critic_learning_rate),
+    }

@@ -138,14 +138,15 @@ def write_page(path: Path, template: str, **content: Any) -> None:
 def write_run_report(run: Path, config: TrainConfig, ended: str) -> None:
     """``report.html`` in the run's folder: how it ended, first and last samples, losses, settings."""
     ticks = read_stats(run)
-    paths = sorted(run.glob("samples-*.png"))
+    # A file without a number, such as a samples-best.png that somebody keeps there, is none of a tick's.
+    paths = {int(step): path for path in run.glob("samples-*.png") if (step := path.stem[8:]).isdecimal()}
+    steps = sorted(paths)
     sheets = []
-    for path in dict.fromkeys([*paths[-1:], *paths[:1]]):
-        picture = read_picture(path)
+    for number in dict.fromkeys([*steps[-1:], *steps[:1]]):
+        picture = read_picture(paths[number])
         if picture is not None:
-            step = int(path.stem.partition("-")[2])
-            alt = f"Photos, and below them the artwork with the photos in its style, at step {step}"
-            sheets.append(sheet_of(picture, alt, f"Step {step}"))
+            alt = f"Photos, and below them the artwork with the photos in its style, at step {number}"
+            sheets.append(sheet_of(picture, alt, f"Step {number}"))
     write_page(
         run / "report.html",
         "report.html",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -101,13 +102,14 @@ def optimize(
         bf16=computes_bf16(hardware.type),
     )
     picture, sources = _inputs(photo, artworks, weights, mask or [], artwork_mask or [], settings)
-    _prepare(output)
+    steps_folder = output.with_name(f"{output.stem}-steps") if every else None
+    _prepare(output, steps_folder, [photo, *artworks, *(mask or []), *(artwork_mask or [])])
     weight_sets, console = load_weight_sets(vgg or []), Console()
     (content,), _ = chosen_layers(weight_sets, settings)
     if content != CONTENT_LAYERS[0]:
         console.print(f"content layer {content}: the VGG-19 weights here stop before {CONTENT_LAYERS[0]}")
     paintings = paint(weight_sets, picture, sources, settings, hardware)
-    loss = _run(_shown(paintings, console), output, every)
+    loss = _run(_shown(paintings, console), output, steps_folder, every or 1)
     console.print(f"{output}: done, loss {loss:.3g}", highlight=False, soft_wrap=True)
 
 
@@ -177,30 +179,49 @@ def _size(picture: Picture) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"
 
 
-def _prepare(output: Path) -> None:
-    """Refuse before the work what could not be written after it."""
-    if output.suffix.lower() not in SUFFIXES:
+def _prepare(output: Path, steps: Path | None, inputs: Sequence[Path]) -> None:
+    """Make the folders. Refuse before the work what could not be written after it, or would cost an input."""
+    if output.suffix.lower() not in SUFFIXES or output.is_dir():
         raise TrainError(f"got: -o {output}; expected: the name of a picture ({', '.join(sorted(SUFFIXES))}).")
+    for path in inputs:
+        lost = output.exists() and output.samefile(path)
+        if lost or (steps and steps.is_dir() and steps.samefile(path.parent)):
+            raise TrainError(
+                f"got: {path} to read, and -o {output}, which writes over it; expected: an output that is no input.\n"
+                "Do this: give -o another name."
+            )
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        for folder in filter(None, (output.parent, steps)):
+            folder.mkdir(parents=True, exist_ok=True)
+            trial = folder / f".{output.name}.{os.getpid()}.tmp"
+            trial.touch()
+            trial.unlink()
     except OSError as error:
         raise TrainError(f"got: {error}; expected: a folder that can be written.") from error
 
 
-def _run(paintings: Iterator[Painting], output: Path, every: int | None) -> float:
-    """Write the last of ``paintings``, and some on the way; returns its loss. Ctrl-C writes what there is."""
+def _run(paintings: Iterator[Painting], output: Path, steps: Path | None, every: int) -> float:
+    """Write the last of ``paintings``, and to ``steps`` every so manieth; returns its loss.
+
+    Whatever ends the search early, Ctrl-C or too little memory for a scale, leaves the last picture until then.
+    """
     last: Painting | None = None
     seen = 0
     try:
         for last in paintings:
-            if every and last.step // every > seen:
+            if steps and last.step // every > seen:
                 seen = last.step // every
-                folder = output.with_name(f"{output.stem}-steps")
-                folder.mkdir(exist_ok=True)
-                _write(folder / f"{last.step:05d}{output.suffix}", last.picture)
-    except KeyboardInterrupt:
+                _write(steps / f"{last.step:05d}{output.suffix}", last.picture)
+    except BaseException as error:
         if last is not None:
             _write(output, last.picture)
+        # Torch has a class of its own for what CUDA lacks alone; of the CPU and of MPS it is in the words.
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+            there = f"{output} is the best until step {last.step} of {last.steps}" if last else "nothing was written"
+            raise TrainError(
+                f"got: {str(error) or 'too little memory'}; expected: memory for all that a VGG-19 sees in a "
+                f"picture of this size.\nDo this: a smaller --size, or --device cpu. {there}."
+            ) from error
         raise
     assert last is not None  # paint yields or raises
     _write(output, last.picture)
@@ -208,7 +229,8 @@ def _run(paintings: Iterator[Painting], output: Path, every: int | None) -> floa
 
 
 def _write(path: Path, picture: Tensor) -> None:
-    ok, data = cv2.imencode(path.suffix.lower(), rgb_from_tensor(picture)[:, :, ::-1])
+    # Off the device first: where its memory is full, there is none left to round in.
+    ok, data = cv2.imencode(path.suffix.lower(), rgb_from_tensor(picture.cpu())[:, :, ::-1])
     if not ok:
         raise TrainError(f"got: {path}, which OpenCV cannot encode; expected: .png or .jpg.")
     write_atomically(path, lambda temporary: temporary.write_bytes(data.tobytes()))

@@ -91,17 +91,23 @@ def place(photo: Photo, of: Path) -> PurePosixPath:
 
 
 def list_photos(source: Path) -> list[Photo]:
-    """Every picture in a folder, searched in depth, in a zip, or in the tars of a WebDataset; sorted.
+    """Every picture in a folder, searched in depth, in a zip, or in the tars of a WebDataset, also in a folder; sorted.
 
     Raises:
-        TrainError: there is none; an archive is damaged, compressed as a whole, encrypted, or holds what no set of
+        TrainError: there is none; a folder has pictures beside tars, and whichever are meant, the others would be left
+            out unseen; an archive is damaged, compressed as a whole, encrypted, or holds what no set of
             photos has.
     """
     found: list[Photo] = []
     if source.is_dir():
         walk = [Path(root, name) for root, _, names in os.walk(source) for name in names]
         found += sorted(path for path in walk if path.suffix.lower() in SUFFIXES)
-        shards = [] if found else sorted(path for path in walk if path.suffix.lower() == ".tar")
+        shards = sorted(path for path in walk if path.suffix.lower() == ".tar")
+        if found and shards:
+            raise TrainError(
+                f"got: {source}, with pictures, first {found[0]}, beside tars, first {shards[0]}; expected: one or the "
+                "other.\nDo this: give the folder of those that are meant, or take the others away."
+            )
     elif source.suffix.lower() == ".zip" and source.is_file():
         return [*_index(source, _zip_index)]
     else:

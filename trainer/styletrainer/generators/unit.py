@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from styletrainer.generators.frame_units import InFrameUnits
-from styletrainer.generators.johnson import _Conv, _conv, _Residual, _Upsample
+from styletrainer.generators.residual import Conv, Residual, Upsample, conv_norm
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(_Residual(channels) for _ in range(count)))
+    return nn.Sequential(*(Residual(channels) for _ in range(count)))
 
 
 class Encoder(nn.Module):
@@ -24,9 +24,9 @@ class Encoder(nn.Module):
         super().__init__()
         c = channels
         self.own = nn.Sequential(
-            *_conv(3, c, 7), nn.ReLU(),
-            *_conv(c, 2 * c, 3, 2), nn.ReLU(),
-            *_conv(2 * c, 4 * c, 3, 2), nn.ReLU(),
+            *conv_norm(3, c, 7), nn.ReLU(),
+            *conv_norm(c, 2 * c, 3, 2), nn.ReLU(),
+            *conv_norm(2 * c, 4 * c, 3, 2), nn.ReLU(),
             _blocks(4 * c, n_blocks),
         )  # fmt: skip
         self.shared = shared
@@ -46,9 +46,9 @@ class Decoder(nn.Module):
         self.shared = shared
         self.own = nn.Sequential(
             _blocks(4 * c, n_blocks),
-            _Upsample(), *_conv(4 * c, 2 * c, 5), nn.ReLU(),
-            _Upsample(), *_conv(2 * c, c, 5), nn.ReLU(),
-            _Conv(c, 3, 7),
+            Upsample(), *conv_norm(4 * c, 2 * c, 5), nn.ReLU(),
+            Upsample(), *conv_norm(2 * c, c, 5), nn.ReLU(),
+            Conv(c, 3, 7),
         )  # fmt: skip
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ identity, mean the same here.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import read_picture, sample_photos, tensor_from_rgb
+from styletrainer.data import sample_photos
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import UNREAD, read_domains, unpaired_batches
+from styletrainer.domains import UNREAD, check_amounts, players_of, read_domains, unpaired_batches, whole_picture
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.image_pool import ImagePool
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
@@ -53,20 +52,14 @@ class CycleGAN(nn.Module):
         pool: int = 50  # generated pictures that each critic is shown again; 0 for none
 
         def __post_init__(self) -> None:
-            for entry in dataclasses.fields(self):
-                value = getattr(self, entry.name)
-                kinds = (int,) if entry.type == "int" else (int, float)
-                if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-                    raise ValueError(f"{entry.name}: got {value!r}, expected {entry.type} from 0 on")
+            check_amounts(self)
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config, self.options = config, config.options()
         self.photos, self.artworks = read_domains(config)
         self.samples = sample_photos(self.photos)
-        artwork = read_picture(self.artworks[0])
-        assert artwork is not None  # it has just been read
-        self.artwork = tensor_from_rgb(artwork)
+        self.artwork = whole_picture(self.artworks[0])
 
         self.generator = build_generator(config.generator, config.all_generator_options())
         self.back = build_generator(config.generator, config.all_generator_options())
@@ -76,14 +69,9 @@ class CycleGAN(nn.Module):
         self.pool_a, self.pool_b = (ImagePool(self.options.pool, config.crop) for _ in "ab")
 
     def players(self) -> dict[str, Player]:
-        config = self.config
         generators = nn.ModuleList([self.generator, self.back])
         critics = nn.ModuleList([self.critic_a, self.critic_b, self.pool_a, self.pool_b])
-        rate, critic_rate = config.learning_rate, config.critic_learning_rate
-        return {
-            "generator": Player(generators, _adam(generators, rate), rate),
-            "critic": Player(critics, _adam(critics, critic_rate), critic_rate),
-        }
+        return players_of(self.config, generators, critics)
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
         return unpaired_batches(self.config, self.photos, self.artworks, first_step, rank, world)
@@ -128,8 +116,3 @@ class CycleGAN(nn.Module):
             fooled_a = losses.fooling_loss(self.critic_a(unpainted), kind)  # type: ignore[arg-type]
             fooled_b = losses.fooling_loss(self.critic_b(painted), kind)  # type: ignore[arg-type]
         return terms | {"adversarial": fooled_a + fooled_b}
-
-
-def _adam(module: nn.Module, rate: float) -> torch.optim.Adam:
-    """Adam with the paper's momentum."""
-    return torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.999))

@@ -32,6 +32,8 @@ from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.report import thumbnail
 from styletrainer.similarity import feature_similarity, ssim
 
+_JUDGED = 512  # pixels, sides at most of what the test stage compares: a VGG's activations of a scan fill the memory
+
 
 class Paired(nn.Module):
     """The mixed-centroid paired GAN. Pictures are RGB float (N, 3, H, W), 0-1."""
@@ -217,8 +219,8 @@ class Paired(nn.Module):
         found = []
         for pair in self.test_pairs[:: -(-len(self.test_pairs) // 8) or 1]:
             code = _codes_of(averaged)[self.styles.index(pair.style)]
-            target = _picture(pair.target)[None].to(code)
-            output = with_margin(averaged, _picture(pair.source)[None].to(code), code)
+            target = _centre(pair.target)[None].to(code)
+            output = with_margin(averaged, _centre(pair.source)[None].to(code), code)
             layers = self.config.content_layers
             alike = feature_similarity(self.perceptual(output, layers), self.perceptual(target, layers))
             found.append((alike, ssim(output[0], target[0])))
@@ -240,6 +242,13 @@ def _sum(loss: Callable[[Tensor, Tensor], Tensor], ours: Terms, theirs: Terms, w
 def _picture(path: Path) -> Tensor:
     """RGB (3, H, W), 0-1."""
     return tensor_from_rgb(picture_of_pair(path))
+
+
+def _centre(path: Path) -> Tensor:
+    """RGB (3, H, W), 0-1, the middle of a picture at its own scale, as crops of it are learned."""
+    picture = picture_of_pair(path)
+    y, x = (max(side - _JUDGED, 0) // 2 for side in picture.shape[:2])
+    return tensor_from_rgb(picture[y : y + _JUDGED, x : x + _JUDGED])
 
 
 def _styles(pairs: list[Pair], config: TrainConfig) -> list[str]:

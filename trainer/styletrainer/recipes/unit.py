@@ -7,7 +7,6 @@ and the least-squares loss has its half, so the paper's weights, divided by that
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,17 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import read_picture, sample_photos, tensor_from_rgb
+from styletrainer.data import sample_photos
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import UNREAD, UnpairedCrops, read_domains, unpaired_batches
+from styletrainer.domains import (
+    UNREAD,
+    UnpairedCrops,
+    check_amounts,
+    players_of,
+    read_domains,
+    unpaired_batches,
+    whole_picture,
+)
 from styletrainer.generators import build_generator
 from styletrainer.generators.unit import Encoder, Unit
 from styletrainer.latent_overlap import latent_overlap
@@ -67,11 +74,7 @@ class UNIT(nn.Module):
         overlap_crops: int = 48  # withheld crops a domain in which the overlap of latents is measured; 0 for never
 
         def __post_init__(self) -> None:
-            for entry in dataclasses.fields(self):
-                value = getattr(self, entry.name)
-                kinds = (int,) if entry.type == "int" else (int, float)
-                if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-                    raise ValueError(f"{entry.name}: got {value!r}, expected {entry.type} from 0 on")
+            check_amounts(self)
             if 0 < self.overlap_crops < 5:
                 raise ValueError(f"overlap_crops: got {self.overlap_crops}, expected 0, or 5 and more")
 
@@ -83,9 +86,7 @@ class UNIT(nn.Module):
         (self.photos, unseen_a), (self.artworks, unseen_b) = map(_withheld, domains)
         self.unseen = UnpairedCrops(unseen_a, unseen_b, config.crop, config.artwork_size, config.seed + 1)
         self.samples = sample_photos(self.photos)
-        artwork = read_picture(self.artworks[0])
-        assert artwork is not None  # it has just been read
-        self.artwork = tensor_from_rgb(artwork)
+        self.artwork = whole_picture(self.artworks[0])
 
         generator = build_generator(config.generator, config.all_generator_options())
         assert isinstance(generator, Unit)
@@ -98,13 +99,8 @@ class UNIT(nn.Module):
         self.autoencoders.register_buffer("overlap", torch.zeros(()))
 
     def players(self) -> dict[str, Player]:
-        config = self.config
         critics = nn.ModuleList([self.critic_a, self.critic_b])
-        rate, critic_rate = config.learning_rate, config.critic_learning_rate
-        return {
-            "generator": Player(self.autoencoders, _adam(self.autoencoders, rate), rate),
-            "critic": Player(critics, _adam(critics, critic_rate), critic_rate),
-        }
+        return players_of(self.config, self.autoencoders, critics)
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
         return unpaired_batches(self.config, self.photos, self.artworks, first_step, rank, world)
@@ -166,8 +162,9 @@ class UNIT(nn.Module):
             items = [self.unseen[i] for i in range(self.options.overlap_crops)]
             a = latents_at_places(self.generator.encoder, [item[0] for item in items])
             b = latents_at_places(self.back.encoder, [item[1] for item in items])
+            of = torch.stack([item[2] for item in items]).T.tolist()
             # Not finite: the tick says so, as of a loss.
-            overlap.fill_(latent_overlap(a, b) if np.isfinite([a, b]).all() else np.nan)
+            overlap.fill_(latent_overlap(a, b, *of) if np.isfinite([a, b]).all() else np.nan)
         return overlap.clone()
 
 
@@ -202,8 +199,3 @@ def _withheld(paths: list[Photo]) -> tuple[list[Photo], list[Photo]]:
     if len(paths) < _WITHHELD:
         return paths, paths
     return [p for i, p in enumerate(paths, 1) if i % _WITHHELD], paths[_WITHHELD - 1 :: _WITHHELD]
-
-
-def _adam(module: nn.Module, rate: float) -> torch.optim.Adam:
-    """Adam with the paper's momentum."""
-    return torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.999))
