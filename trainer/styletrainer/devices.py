@@ -46,7 +46,6 @@ def out_of_memory_told() -> Iterator[None]:
             raise
         raise TrainError(
             f"got: {said.splitlines()[0] if said else 'no memory left'}; expected: a step that fits into memory. "
-            "The last checkpoint is kept.
-"
+            "The last checkpoint is kept.\n"
             "Do this: end what else uses the memory, or begin a run of a smaller --batch, --set crop=... or generator."
         ) from error

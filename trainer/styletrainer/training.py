@@ -76,8 +76,7 @@ class Training:
             run = self.config.run
             raise TrainError(
                 f"got: {now} process(es) for {run}, a run of {before} at step {state['step']}; expected: {before}, "
-                "each with a batch of its own.
-"
+                "each with a batch of its own.\n"
                 f"Do this: start it with {before} process(es) again (torchrun), or name another folder."
             )
 
@@ -91,8 +90,7 @@ class Training:
             if not torch.stack([value.isfinite().all() for value in module.state_dict().values()]).all():
                 raise TrainError(
                     f"got: weights of the {name} that are not finite at step {self.step}; "
-                    "the checkpoint from before is kept.
-"
+                    "the checkpoint from before is kept.\n"
                     "Do this: lower learning_rate or critic_learning_rate, or train with precision 32-true."
                 )
 
@@ -148,8 +146,8 @@ def refuse_options_of_one_process(config: TrainConfig) -> None:
     if bad := bad + (["norm batch"] if options.get("norm") == "batch" else []):
         raise TrainError(
             f"got: {', '.join(bad)} of generator {config.generator} with several processes; expected: options whose "
-            "random numbers and statistics all of them share.
-Do this: leave those options out, or train in one process."
+            "random numbers and statistics all of them share.\n"
+            "Do this: leave those options out, or train in one process."
         )
 
 
