@@ -9,12 +9,12 @@ import time
 from typing import Any
 
 _ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
-_ARENAS = 2
-_EVERY = 20.0  # seconds between two trims; each takes a millisecond or two
+_ARENAS = 1
+_EVERY = 5.0  # seconds between two trims; each takes a millisecond or two
 
 
 def keep_memory_flat() -> None:
-    """Tell glibc's malloc to serve all threads from two arenas, and to give back what they do not use.
+    """Tell glibc's malloc to serve all threads from one arena, and to give back what they do not use.
 
     By default threads get up to eight arenas a core. Frames are made in one thread and freed in another, recordings
     and reopened cameras bring new threads, and each arena keeps holes that no other can use: ten MiB a minute, for
