@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -58,11 +59,17 @@ def test_torch_equals_onnx_equals_fp16(tmp_path: Path, name: str) -> None:
         assert found == written[path]
 
 
-@pytest.mark.parametrize("size", [(64, 64), (479, 641), (17, 33), (100, 16)])
-def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
+@functools.cache
+def realtime() -> tuple[nn.Module, bytes]:
+    """A generator and its file, for tests that only read them."""
     generator = make_generator("realtime")
     manifest = Manifest(name="x", styles=("x",), stride=8, precision="fp32", licence="Apache-2.0")
-    data = onnx_from_generator(generator, manifest)
+    return generator, onnx_from_generator(generator, manifest)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (479, 641), (17, 33), (100, 16)])
+def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
+    generator, data = realtime()
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     found = run_frames(data, [Sample(frame)])
     assert found[0].shape == frame.shape
@@ -70,9 +77,15 @@ def test_any_size_in_same_size_out(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(run_frames(data, [Sample(frame, 0.0)])[0], frame)
 
 
-def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
-    path, half = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out", name="mine", licence="CC0")
-    for file, precision in ((path, "fp32"), (half, "fp16")):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run's files in fp32 and fp16, for tests that only read them."""
+    folder = tmp_path_factory.mktemp("exported")
+    return list(export_onnx(make_run(folder / "run", "realtime"), folder / "out", name="mine", licence="CC0"))
+
+
+def test_file_has_the_contract_and_no_local_path(exported: list[Path]) -> None:
+    for file, precision in zip(exported, ("fp32", "fp16"), strict=True):
         data = file.read_bytes()
         model = onnx.load_model_from_string(data)
         onnx.checker.check_model(model, full_check=True)
@@ -82,7 +95,7 @@ def test_file_has_the_contract_and_no_local_path(tmp_path: Path) -> None:
         assert inputs["strength"].elem_type == onnx.TensorProto.FLOAT
         for secret in (
             b"secret/place",
-            str(tmp_path).encode(),
+            str(exported[0].parents[1]).encode(),
             str(Path.home()).encode() + b"/",
             b"site-packages",
             b".py",
@@ -127,18 +140,17 @@ def test_several_styles_in_one_file(tmp_path: Path) -> None:
             assert not np.array_equal(stylizer.run(frame, style="a"), stylizer.run(frame, style="b"))
 
 
-def test_kernels_take_half_the_room(tmp_path: Path) -> None:
-    path, _ = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out")
+def test_kernels_take_half_the_room(exported: list[Path]) -> None:
+    path = exported[0]
     model = onnx.load_model_from_string(path.read_bytes())
     kernels = [i for i in model.graph.initializer if len(i.dims) == 4]
     assert {i.data_type for i in kernels} == {onnx.TensorProto.FLOAT16}
     assert path.stat().st_size < 2.5 * sum(int(np.prod(i.dims)) for i in kernels)
 
 
-def test_same_run_same_bytes(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", "realtime")
-    first = {p.name: p.read_bytes() for p in export_onnx(run, tmp_path / "a")}
-    assert first == {p.name: p.read_bytes() for p in export_onnx(run, tmp_path / "b")}
+def test_same_run_same_bytes(exported: list[Path], tmp_path: Path) -> None:
+    again = export_onnx(exported[0].parents[1] / "run", tmp_path, name="mine", licence="CC0")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in exported]
 
 
 def test_outside_the_tolerance_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,8 +183,8 @@ def test_no_run_in_the_folder(tmp_path: Path) -> None:
         export_onnx(tmp_path, tmp_path / "out")
 
 
-def test_fp16_of_an_fp16_file_is_refused_and_passed_through(tmp_path: Path) -> None:
-    _, half = export_onnx(make_run(tmp_path / "run", "realtime"), tmp_path / "out")
+def test_fp16_of_an_fp16_file_is_refused_and_passed_through(exported: list[Path], tmp_path: Path) -> None:
+    half = exported[1]
     with pytest.raises(ExportError, match="precision fp16"):
         fp16_from_onnx(half.read_bytes(), "x")
     assert fp16_model(half, tmp_path / "other", None) == half

@@ -30,7 +30,7 @@ def test_shipped_style_builds(tmp_path: Path, name: str) -> None:
         assert built.styles == manifest_of(plan).styles
 
 
-@pytest.mark.parametrize("name", ["starry_night", "wave.int8", "six"])
+@pytest.mark.parametrize("name", ["wave.int8", "six"])
 def test_by_the_command_that_users_type(tmp_path: Path, name: str) -> None:
     precision = "int8" if name.endswith(".int8") else "fp16"
     command = [sys.executable, "-m", "stylesdk.cli", "export", name, "-o", str(tmp_path), "--format", "engine"]

@@ -54,7 +54,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 def settings(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A run in fp32 of 20 steps with a global batch of 4."""
     made = small_run(material, tmp_path_factory.mktemp("one"))
-    return made | {"steps": 20, "tick": 4, "style_octaves": 1, "look": "bold", "batch": 2}
+    return made | {"steps": 20, "tick": 4, "style_octaves": 1, "look": "bold", "batch": 2, "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
