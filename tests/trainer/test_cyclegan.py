@@ -287,11 +287,11 @@ def test_everything_wrong_with_the_domains_is_in_one_report(cyclegan: Settings, 
     ramp(mixed / "a.png", 80, 90)
     artworks = [str(empty), str(small), str(mixed), str(tmp_path / "nowhere")]
     with pytest.raises(TrainError) as error:
-        run(cyclegan | REALTIME, photos=str(photos), artworks=artworks, styles=["a", "b", "c"])
+        run(cyclegan | REALTIME, photos=str(photos), artworks=artworks, styles=["a", "b", "c", "d"])
     text = str(error.value)
     assert "6 problem(s)" in text and "nothing was trained" in text
     for part in (
-        "styles: got a, b, c, expected none",
+        "styles: got a, b, c, d, expected none",
         f"artworks: got {empty}, a folder without a picture",
         f"with pictures, first {mixed / 'a.png'}, beside tars, first {mixed / 'b.tar'}",
         f"artworks: got {tmp_path / 'nowhere'}, where nothing is",

@@ -207,7 +207,7 @@ def test_critic_sees_the_photo_too() -> None:
 
 
 @pytest.fixture
-def paired(settings: Settings, tmp_path: Path) -> Settings:
+def paired(settings: Settings, material: Path, tmp_path: Path) -> Settings:
     """Settings of a run of a few seconds; without relu4_1, which the random VGG-19 lacks."""
     unused = ("artworks", "photos", "generator_options", "style_octaves", "artwork_size")
     return {key: value for key, value in settings.items() if key not in unused} | {
@@ -215,6 +215,7 @@ def paired(settings: Settings, tmp_path: Path) -> Settings:
         "pairs": str(make_pairs(tmp_path / "data")),
         "generator_options": {"channels": 6, "n_blocks": 1, "code": 8},
         "descriptor": "vgg19",
+        "vgg": [str(material / "vgg_full.safetensors")],
         "components": 3,
         "classes": 2,
         "test_share": 0.25,

@@ -15,7 +15,7 @@ from styletrainer.perceptual import ENVIRONMENT, VGG, Perceptual, load_weight_se
 
 def test_vgg_follows_torchvisions_order(material: Path) -> None:
     """relu2_1 by hand: two convolutions, a pool, one convolution, with the ImageNet statistics first."""
-    weights = load_file(material / "vgg.safetensors")
+    weights = load_file(material / "vgg_full.safetensors")
     picture = torch.rand(1, 3, 32, 32)
     x = (picture - torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
         1, 3, 1, 1

@@ -44,7 +44,7 @@ def textured(kind: str, seed: int) -> Tensor:
 @pytest.fixture(scope="module")
 def descriptor(material: Path) -> Descriptor:
     found = Descriptor("vgg19")
-    found.load(load_weight_sets([material / "vgg.safetensors"]))
+    found.load(load_weight_sets([material / "vgg_full.safetensors"]))
     return found
 
 
