@@ -17,12 +17,12 @@ from stylesdk.onnx_file import manifest_from_onnx
 LEVELS = (40, 120, 250)  # the even grey that each style paints
 
 
-def painting_onnx(styles: Sequence[str], weights: int | str | None = None) -> bytes:
-    """A model whose style k paints everything in ``LEVELS[k]``.
+def painting_onnx(styles: Sequence[str], weights: int | str | None = None, greys: Sequence[float] = LEVELS) -> bytes:
+    """A model whose style k paints everything in ``greys[k]``.
 
     ``weights`` is the size of its input ``style``, None for no such input: then it is style 0 that paints.
     """
-    levels = np.array(LEVELS[: weights if isinstance(weights, int) else len(styles)], np.float32)
+    levels = np.array(greys[: weights if isinstance(weights, int) else len(styles)], np.float32)
     nodes = [
         helper.make_node("Cast", ["frame"], ["photo"], to=TensorProto.FLOAT),
         *(

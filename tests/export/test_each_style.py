@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import styleexport.export as export
 import styleexport.int8_calibration as calibration
 from styleexport.errors import ExportError
 from styleexport.export import fp16_model, int8_model, verification_samples
-from styleexport.onnx_from_checkpoint import onnx_from_generator
 from styleexport.verify import TOLERANCES, Sample, compare, run_frames, verify_each_style
-from stylesdk import Manifest
 from stylesdk.live.scene import render_frame
-from styletrainer.generators import Realtime
+from tiny_models import painting_onnx
 
 STYLES = ("a", "b", "c")
 GREY = np.full((16, 16, 3), 100, np.uint8)
 
 
-@functools.cache
 def model(brighter: float = 0) -> bytes:
-    """Three styles in fp32; style b comes out ``brighter`` by so many steps of 255."""
-    torch.manual_seed(0)
-    generator = Realtime("nano", styles=len(STYLES)).eval()
-    with torch.no_grad():
-        generator.out.affine[1, 1] += brighter / 255
-    return onnx_from_generator(generator, Manifest("three", STYLES, 8, "fp32", "Apache-2.0"))
+    """Three styles in fp32, each an even grey; style b comes out ``brighter`` by so many steps of 255."""
+    return painting_onnx(STYLES, len(STYLES), (40, 120 + brighter, 200))
 
 
 @pytest.fixture

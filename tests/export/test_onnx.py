@@ -18,6 +18,7 @@ from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
 from styleexport.verify import TOLERANCES, Sample, Tolerance, compare, run_frames, run_torch, verify
 from stylesdk import Manifest, Stylizer
+from stylesdk.live.scene import render_frame
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
 from styletrainer.checkpoint import save_checkpoint
@@ -48,10 +49,14 @@ def make_run(folder: Path, name: str, generator: nn.Module | None = None) -> Pat
 
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_torch_equals_onnx_equals_fp16(tmp_path: Path, name: str) -> None:
-    written = export_onnx(make_run(tmp_path / "run", name), tmp_path / "out")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(8):
+        cv2.imwrite(str(photos / f"{index}.png"), render_frame(12 * index, 100, (96 + index, 128)))
+    written = export_onnx(make_run(tmp_path / "run", name), tmp_path / "out", photos=photos)
     assert [path.name for path in written] == ["my_art.onnx", "my_art.fp16.onnx"]
     contract = contract_from_generator(make_generator(name))
-    samples = verification_samples(None, 1)
+    samples = verification_samples(photos, 1)
     wanted = [run_torch(contract, sample) for sample in samples]
     for path, limit, mean in zip(written, (1, 8), (0.02, 0.5), strict=True):
         found = compare(wanted, run_frames(path.read_bytes(), samples))

@@ -37,7 +37,8 @@ def make_vgg(path: Path, width: int, convs: int = 8, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with photos/ (six pictures), artwork.png (300x260) vgg.safetensors (to relu3_4, narrow), vgg_full.safetensors."""
+    """Folder with photos/ (six pictures), artwork.png (300x260), vgg.safetensors (to relu3_4, narrow), and so
+    vgg_full.safetensors."""
     folder = tmp_path_factory.mktemp("material")
     (folder / "photos").mkdir()
     random = np.random.default_rng(1)

@@ -107,7 +107,9 @@ def gradients(found: GramCodeGAN, batch: dict[str, Tensor], step: Step) -> list[
 
 
 def test_two_halves_of_a_batch_have_the_mean_gradient_of_the_whole(gramcode: Settings, material: Path) -> None:
-    found = recipe(gramcode, style_octaves=1, vgg=[str(material / "vgg_full.safetensors")]).eval()  # spectral norm counts its forward passes in training
+    found = recipe(
+        gramcode, style_octaves=1, vgg=[str(material / "vgg_full.safetensors")]
+    ).eval()  # spectral norm counts its forward passes in training
     batch = next(found.batches(0, 0, 1))
     batch.pop("skipped")
     whole = gradients(found, batch, Step(0, 0.0, 0, 2))

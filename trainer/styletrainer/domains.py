@@ -28,6 +28,7 @@ from styletrainer.data import (
     tensor_from_rgb,
 )
 from styletrainer.errors import TrainError
+from styletrainer.muon import Muon, parameter_groups
 from styletrainer.photos import ARCHIVES, Photo, list_photos
 from styletrainer.recipe import Batch, Player
 
@@ -180,12 +181,13 @@ def check_amounts(options: Any) -> None:
 
 
 def players_of(config: TrainConfig, generators: nn.Module, critics: nn.Module) -> dict[str, Player]:
-    """The two players, each with Adam and the momentum of the papers of CycleGAN and UNIT."""
+    """The two players: Muon for the generators, for the critics Adam with the momentum of CycleGAN and UNIT.
 
-    def player(module: nn.Module, rate: float) -> Player:
-        return Player(module, torch.optim.Adam(module.parameters(), rate, betas=(0.5, 0.999)), rate)
-
+    With the papers' Adam for all, a run of minutes ends before pictures come back from the other domain.
+    """
+    rate, critic_rate = config.learning_rate, config.critic_learning_rate
+    adam = torch.optim.Adam(critics.parameters(), critic_rate, betas=(0.5, 0.999))
     return {
-        "generator": player(generators, config.learning_rate),
-        "critic": player(critics, config.critic_learning_rate),
+        "generator": Player(generators, Muon(parameter_groups(generators), rate), rate),
+        "critic": Player(critics, adam, critic_rate),
     }

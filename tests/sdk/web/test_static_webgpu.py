@@ -56,9 +56,8 @@ def test_webgpu_draws_what_onnxruntime_draws_in_python(gpu_page: Callable[..., P
     page = gpu_page(static_site("six"), "?backend=webgpu")
     photo = cv2.resize(render_frame(30, 100), (83, 45), interpolation=cv2.INTER_AREA)
     with Stylizer("six", runtime="onnxruntime") as python:
-        for style, keep_color in (("wave", False), ("udnie", True)):
-            found = styled_by(page, photo, style={style: 1}, keep_color=keep_color)
-            assert furthest(found, python.run(photo, style=style, keep_color=keep_color)) <= CLOSE
+        found = styled_by(page, photo, style={"udnie": 1}, keep_color=True)
+        assert furthest(found, python.run(photo, style="udnie", keep_color=True)) <= CLOSE
     assert page.evaluate("tried._backend") == "webgpu"
 
 
