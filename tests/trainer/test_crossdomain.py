@@ -19,7 +19,8 @@ from styletrainer.data import CONTEXT, Crops
 from styletrainer.discriminators import MultiScalePatch, least_size
 from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
-from styletrainer.generators.crossdomain import StyledConv, _resampling, adain
+from styletrainer.generators.crossdomain import StyledConv, adain
+from styletrainer.generators.resampling import resampling
 from styletrainer.style_distances import gram_loss, moment_loss, moments
 from styletrainer.style_pictures import Artworks, StylePairs
 from styletrainer.textures import draw_texture, recolour
@@ -160,10 +161,9 @@ def test_style_encoder_takes_any_size_and_scales_to_that_of_training() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(70, 93), (64, 64), (131, 40), (20, 31)])
 def test_a_picture_is_scaled_as_by_antialiased_interpolation(size: tuple[int, int]) -> None:
-    generator, picture = tiny_generator(), torch.rand(1, 3, *size)
-    generator.get_buffer("short_side").fill_(32)
+    picture, step = torch.rand(1, 3, *size), torch.tensor(min(size) / 32)
     wide = tuple(side * 32 // min(size) for side in size)
-    rows, columns = (_resampling(picture, axis, 32) for axis in (2, 3))
+    rows, columns = (resampling(old, new, step) for old, new in zip(size, wide, strict=True))
     wanted = F.interpolate(picture, wide, mode="bilinear", antialias=True)
     found = rows @ picture @ columns.T
     assert found.shape == wanted.shape

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styletrainer.errors import TrainError
+from styletrainer.generators.resampling import resampling
 from styletrainer.perceptual import NETWORKS, VGG, Weights, blank_weights
 
 LAYER = "relu3_3"  # the same in VGG-16 and VGG-19
@@ -46,22 +47,9 @@ class Descriptor(nn.Module):
 
 
 def squeezed(picture: Tensor) -> Tensor:
-    """RGB (N, 3, H, W) -> (N, 3, 112, 112), each pixel the mean of all that it stands for: nothing of it aliases.
-
-    PyTorch's antialiased bilinear resize as two products of matrices. They are exported as such: TensorRT has no
-    antialiasing in its own resize, and an area pooling takes no size that is left open.
-    """
-    rows, columns = (_shares(side, picture) for side in picture.shape[2:])
+    """RGB (N, 3, H, W) -> (N, 3, 112, 112), each pixel the mean of all that it stands for: nothing of it aliases."""
+    rows, columns = (resampling(side, _SIDE, picture.new_tensor(1.0) * side / _SIDE) for side in picture.shape[2:])
     return rows @ picture @ columns.T
-
-
-def _shares(side: int, like: Tensor) -> Tensor:
-    """(112, ``side``): how much of each pixel of a side goes into each of the 112, a triangle around its place."""
-    pixels = torch.arange(side, device=like.device).to(like.dtype) + 0.5
-    step = (pixels[-1] + 0.5) / _SIDE  # a tensor: in an exported graph the side is open
-    places = (torch.arange(_SIDE, device=like.device).to(like.dtype) + 0.5) * step
-    shares = (1 - (pixels - places[:, None]).abs() / step.clamp(min=1)).clamp(min=0)
-    return shares / shares.sum(1, keepdim=True)
 
 
 def local_descriptors(activations: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from styletrainer.generators.branches import smooth_kernel
 from styletrainer.generators.frame_units import InFrameUnits
+from styletrainer.generators.resampling import resampling
 from styletrainer.style_distances import moments
 
 _EPSILON = 1e-5
@@ -180,20 +181,9 @@ class _WholePicture(nn.Module):
         self.short_side = int(generator.get_buffer("short_side"))
 
     def forward(self, picture: Tensor) -> Tensor:
-        rows, columns = (_resampling(picture, axis, self.short_side) for axis in (2, 3))
+        short = torch.sym_min(picture.shape[2], picture.shape[3])
+        step = picture.new_tensor(1.0) * short / self.short_side  # pixels of the old that make a new one
+        sides = picture.shape[2:]
+        rows, columns = (resampling(side, side * self.short_side // short, step) for side in sides)
         code: Tensor = self.style(rows @ picture @ columns.T)[0]
         return code
-
-
-def _resampling(picture: Tensor, axis: int, short_side: int) -> Tensor:
-    """The matrix (new size, size) that scales ``axis`` of a picture whose short side gets ``short_side`` pixels.
-
-    Linear interpolation, over as many pixels as become one where the picture shrinks: what ``F.interpolate`` does with
-    ``antialias``, as products of matrices, since TensorRT refuses a Resize with antialiasing.
-    """
-    short = torch.sym_min(picture.shape[2], picture.shape[3])
-    size, pixels = picture.shape[axis], picture.new_tensor(1.0) * short / short_side  # of the old that make a new one
-    centres = (torch.arange(size * short_side // short, device=picture.device) + 0.5) * pixels - 0.5
-    distances = (centres[:, None] - torch.arange(size, device=picture.device)).abs()
-    taps = (1 - distances / pixels.clamp(min=1)).clamp(min=0)
-    return taps / taps.sum(1, keepdim=True)
