@@ -60,7 +60,7 @@ beginning with the one before:
 
 Runs were bounded by `--minutes`; the steps behind each line are what these gave. Runs with `learning_rate=0.001`, and
 those of the stages before them, were made with Adam, before Muon came. In the last runs of a style the losses saw no
-border (`trainer/styletrainer/views.py`); in earlier ones half of each batch had one.
+border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one.
 
 ## Figures
 

@@ -26,8 +26,8 @@ from styletrainer.cli import STAGES
 from styletrainer.config import config_from_dict, settings_from_toml
 from styletrainer.generators import Johnson
 from styletrainer.generators.realtime import SIZES
-from styletrainer.loop import train
-from styletrainer.report import STATS
+from styletrainer.run.loop import train
+from styletrainer.run.report import STATS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

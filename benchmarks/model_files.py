@@ -15,7 +15,7 @@ from stylesdk.manifest import read_model_file
 from stylesdk.mix import split_style
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
-from styletrainer.report import STATS
+from styletrainer.run.report import STATS
 
 
 @dataclass(frozen=True)

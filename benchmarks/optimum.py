@@ -24,10 +24,10 @@ from reports import write_json
 from torch import Tensor
 
 from stylesdk.frames import Frame
-from styletrainer.data import tensor_from_rgb
+from styletrainer.data.crops import tensor_from_rgb
 from styletrainer.losses import content_loss, gram, style_loss
+from styletrainer.optimize.pixel_search import PixelSearch
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.pixel_search import PixelSearch
 
 CONTENT_LAYER = "relu3_3"
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_1", "relu4_1", "relu5_1")

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from stylesdk.frames import Frame
-from styletrainer.data import read_picture
-from styletrainer.photos import list_photos
+from styletrainer.data.crops import read_picture
+from styletrainer.data.photos import list_photos
 
 HELD_OUT = Path(__file__).with_name("held_out.txt")
 WHITE = (255, 255, 255)

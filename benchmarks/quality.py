@@ -39,7 +39,7 @@ from rich.table import Table
 from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.verify import compare
 from stylesdk.frames import Frame
-from styletrainer.data import read_artwork, scaled
+from styletrainer.data.crops import read_artwork, scaled
 
 CACHE = Path(__file__).parent / "results" / "optimum.json"
 OPTIMUM_LIMITS = {"nano": 4.5, "small": 3.5, "base": 3.0}  # times the optimum, median over photos

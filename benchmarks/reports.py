@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from stylesdk.latency import machine_card
-from styletrainer.checkpoint import write_atomically
+from styletrainer.run.checkpoint import write_atomically
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ from torch import Tensor
 from stylesdk.bench import bench_frame
 from stylesdk.frames import Frame
 from stylesdk.latency import percentiles
-from styletrainer.data import read_artwork, rgb_from_tensor, scaled
-from styletrainer.devices import computes_bf16
-from styletrainer.gatys import Settings, Source, paint
+from styletrainer.data.crops import read_artwork, rgb_from_tensor, scaled
 from styletrainer.losses import total_variation
+from styletrainer.optimize.gatys import Settings, Source, paint
 from styletrainer.perceptual import load_weight_sets
+from styletrainer.run.devices import computes_bf16
 
 LPIPS_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 PATCH_LAYER, PATCH = "relu3_3", 64

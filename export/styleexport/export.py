@@ -25,9 +25,9 @@ from styleexport.verify import Difference, run_frames, run_torch, verification_s
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.mix import AUTO
 from stylesdk.onnx_file import manifest_from_onnx
-from styletrainer.checkpoint import write_atomically
 from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.report import STATS
+from styletrainer.run.checkpoint import write_atomically
+from styletrainer.run.report import STATS
 
 PRECISIONS = ("fp32", "fp16")  # where none is asked for; int8 needs photos
 

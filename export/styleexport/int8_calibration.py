@@ -11,8 +11,8 @@ from styleexport.errors import ExportError
 from styleexport.int8_from_onnx import int8_from_onnx
 from styleexport.verify import Codes, Difference, Frame, Sample, code_of, run_frames, verify_each_style
 from stylesdk.onnx_file import manifest_from_onnx
-from styletrainer.data import read_picture
-from styletrainer.photos import list_photos
+from styletrainer.data.crops import read_picture
+from styletrainer.data.photos import list_photos
 
 _PHOTOS = 16
 _SIDE = 256  # pixels

@@ -17,9 +17,9 @@ from styleexport.contract import INPUTS, OUTPUT, FrameContract
 from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import sealed
 from stylesdk.manifest import Manifest
-from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.generators import build_generator
+from styletrainer.run.checkpoint import WEIGHTS, load_weights
 
 OPSET = 18  # what torch's exporter writes whatever is asked between 16 and 23
 # Tracing is symbolic: the size of the example decides nothing, and a small one is quick.

@@ -117,8 +117,8 @@ def _pictures(photos: Path | None) -> list[Frame]:
 
 
 def _photographs(folder: Path) -> list[Frame]:
-    from styletrainer.data import read_picture
-    from styletrainer.photos import list_photos
+    from styletrainer.data.crops import read_picture
+    from styletrainer.data.photos import list_photos
 
     paths = list_photos(folder)
     return [p for p in map(read_picture, paths[:: max(len(paths) // _PHOTOS, 1)][:_PHOTOS]) if p is not None]

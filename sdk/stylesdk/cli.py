@@ -263,8 +263,8 @@ _add_outside_command("bench", "stylesdk.bench.cli", "cpu", "Measure latency at t
 _add_outside_command("batch", "stylesdk.batch.cli", "live", "Style a folder or bucket of images and videos.")
 _add_outside_command("serve", "stylesdk.web.cli", "web", "A page that styles the browser's camera or a video.")
 _add_outside_command("train", "styletrainer.cli", "train", "Train a generator from artworks and photos.")
-_add_outside_command("optimize", "styletrainer.optimize_cli", "train", "Paint one photo by optimising its pixels.")
-_add_outside_command("compare", "styletrainer.compare", "train", "Put training runs side by side on one HTML page.")
+_add_outside_command("optimize", "styletrainer.optimize.cli", "train", "Paint one photo by optimising its pixels.")
+_add_outside_command("compare", "styletrainer.pages.compare", "train", "Put training runs on one HTML page.")
 _add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
 
 

@@ -13,7 +13,7 @@ from optimum import Cache, Judge, Loss, tensor_from_bgr
 from safetensors.torch import load_file, save_file
 from textures import texture
 
-from styletrainer.data import read_artwork, scaled
+from styletrainer.data.crops import read_artwork, scaled
 
 
 @pytest.fixture(scope="module")

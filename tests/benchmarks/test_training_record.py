@@ -10,7 +10,7 @@ from model_files import Subject
 from styleexport.export import training_record
 from stylesdk import Manifest
 from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.report import STATS
+from styletrainer.run.report import STATS
 
 
 def run_folder(folder: Path, steps: int, **settings: object) -> Path:

@@ -34,10 +34,10 @@ from stylesdk.live.scene import render_frame
 from stylesdk.manifest import manifest_from_json
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.palette import Palette
-from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.generators import GENERATORS
 from styletrainer.generators.frame_units import InFrameUnits
+from styletrainer.run.checkpoint import save_checkpoint
 
 C = 5
 KINDS = ("encoder", "chooser")

@@ -16,9 +16,9 @@ from styleexport.export import export_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, generator_from_run
 from styleexport.verify import Sample, compare, run_torch
 from stylesdk import Stylizer
-from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.generators import build_generator
+from styletrainer.run.checkpoint import save_checkpoint
 
 TINY = {"code": 16, "width": 8, "deep": 16, "depth": 2, "tail": 1}
 

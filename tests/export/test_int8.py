@@ -165,8 +165,8 @@ def test_several_styles(photos: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_exports_int8_with_its_own_photos(tmp_path: Path, photos: Path) -> None:
-    from styletrainer.checkpoint import save_checkpoint
     from styletrainer.config import config_from_dict
+    from styletrainer.run.checkpoint import save_checkpoint
 
     torch.manual_seed(0)
     generator = Realtime("nano").eval()

@@ -21,10 +21,10 @@ from stylesdk import Manifest, Stylizer
 from stylesdk.live.scene import render_frame
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
-from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
+from styletrainer.run.checkpoint import save_checkpoint
 
 OPTIONS = {
     "realtime": {"size": "nano"},

@@ -94,7 +94,7 @@ def test_trainer_runs_on_cuda(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     from styletrainer.config import config_from_dict
-    from styletrainer.loop import train
+    from styletrainer.run.loop import train
 
     (tmp_path / "photos").mkdir()
     for index in range(4):

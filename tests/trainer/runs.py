@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from styletrainer.checkpoint import WEIGHTS
 from styletrainer.config import config_from_dict
-from styletrainer.loop import train
-from styletrainer.report import STATS
+from styletrainer.run.checkpoint import WEIGHTS
+from styletrainer.run.loop import train
+from styletrainer.run.report import STATS
 
 Settings = dict[str, object]
 

@@ -13,13 +13,13 @@ from lightning_fabric import Fabric
 from runs import Settings, assert_same_weights, many, run, stats
 from torch import Tensor
 
-from styletrainer import balance as balance_module
-from styletrainer import loop
-from styletrainer.balance import LOOKS, Balance
-from styletrainer.checkpoint import load_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Turn
+from styletrainer.run import balance as balance_module
+from styletrainer.run import loop
+from styletrainer.run.balance import LOOKS, Balance
+from styletrainer.run.checkpoint import load_checkpoint
 
 
 @pytest.fixture

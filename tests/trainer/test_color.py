@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from styletrainer import color
+from styletrainer.optimize import color
 
 YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 

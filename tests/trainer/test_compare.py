@@ -16,14 +16,14 @@ from test_html_report import Page, assert_stands_alone
 from typer.testing import CliRunner
 
 from styletrainer import losses
-from styletrainer.checkpoint import WEIGHTS, load_weights
-from styletrainer.compare import CONTENT_LAYERS, STYLE_LAYERS, _artworks, app, read_runs
 from styletrainer.config import config_from_dict
-from styletrainer.data import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
+from styletrainer.data.crops import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
+from styletrainer.data.photos import list_photos
 from styletrainer.errors import TrainError
 from styletrainer.generators import Realtime, with_margin
+from styletrainer.pages.compare import CONTENT_LAYERS, STYLE_LAYERS, _artworks, app, read_runs
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import list_photos
+from styletrainer.run.checkpoint import WEIGHTS, load_weights
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import torch
 from typer.testing import CliRunner
 
 from styletrainer.config import config_from_dict, settings_from_toml
-from styletrainer.data import CONTEXT, Crops, crop_batches, read_artwork
+from styletrainer.data.crops import CONTEXT, Crops, crop_batches, read_artwork
+from styletrainer.data.photos import list_photos
+from styletrainer.data.pictures import photos_with_pictures
 from styletrainer.errors import TrainError
-from styletrainer.photos import list_photos
-from styletrainer.pictures import photos_with_pictures
 
 Settings = dict[str, object]
 

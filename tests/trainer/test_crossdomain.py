@@ -13,17 +13,17 @@ from runs import Settings, assert_same_weights, run, stats
 from safetensors.torch import load_file
 from torch import Tensor
 
-from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import config_from_dict, config_from_run
-from styletrainer.data import CONTEXT, Crops
+from styletrainer.data.crops import CONTEXT, Crops
+from styletrainer.data.style_pictures import Artworks, StylePairs
+from styletrainer.data.textures import draw_texture, recolour
 from styletrainer.discriminators import MultiScalePatch, least_size
 from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
 from styletrainer.generators.crossdomain import StyledConv, adain
 from styletrainer.generators.resampling import resampling
-from styletrainer.style_distances import gram_loss, moment_loss, moments
-from styletrainer.style_pictures import Artworks, StylePairs
-from styletrainer.textures import draw_texture, recolour
+from styletrainer.losses.distances import gram_loss, moment_loss, moments
+from styletrainer.run.checkpoint import WEIGHTS, load_weights
 
 TINY = {"code": 16, "width": 8, "deep": 16, "depth": 2, "tail": 1}
 
@@ -244,7 +244,7 @@ def test_resumed_run_ends_with_the_same_weights(
     whole, cut = (tiny | {"run": str(tmp_path / name), "steps": 5, "tick": 2, "drawn_styles": 0.5} for name in "ab")
     alone = run(whole)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("styletrainer.loop.write_sheet", interrupt)
+        patch.setattr("styletrainer.run.loop.write_sheet", interrupt)
         run(cut)
     assert load_file(tmp_path / "b" / WEIGHTS)["named"].abs().sum() > 0  # stopped after the first tick's checkpoint
     assert_same_weights(alone, run(cut))

@@ -15,14 +15,14 @@ import torch
 from runs import Settings, assert_same_weights, run, stats
 from torch import Tensor, nn
 
-from styletrainer import loop
-from styletrainer.checkpoint import load_checkpoint
 from styletrainer.config import config_from_dict
+from styletrainer.data.image_pool import ImagePool
 from styletrainer.domains import SCALES, UnpairedCrops, read_domains
 from styletrainer.errors import TrainError
-from styletrainer.image_pool import ImagePool
 from styletrainer.recipe import Step
 from styletrainer.recipes.cyclegan import CycleGAN
+from styletrainer.run import loop
+from styletrainer.run.checkpoint import load_checkpoint
 
 REALTIME: Settings = {"generator": "realtime", "generator_options": {"size": "nano"}}
 STEP = Step(number=0, done=0.0, seed=0, batch=2)
@@ -196,7 +196,7 @@ def test_cycle_and_identity_fall(cyclegan: Settings) -> None:
 
 SHARED_POOL = """
 import sys, torch
-from styletrainer.image_pool import ImagePool
+from styletrainer.data.image_pool import ImagePool
 from styletrainer.recipe import Step
 rank, where = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{where}/meeting", rank=rank, world_size=2)

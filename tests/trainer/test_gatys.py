@@ -12,10 +12,10 @@ import torch
 
 from styletrainer import losses
 from styletrainer.errors import TrainError
-from styletrainer.gatys import Painting, Settings, Source, chosen_layers, paint, scales
+from styletrainer.optimize.gatys import Painting, Settings, Source, chosen_layers, paint, scales
+from styletrainer.optimize.pixel_search import PixelSearch
+from styletrainer.optimize.style_targets import Artwork, guided, objective
 from styletrainer.perceptual import NAMES, Perceptual, Weights, _feature_index
-from styletrainer.pixel_search import PixelSearch
-from styletrainer.style_targets import Artwork, guided, objective
 
 CPU = torch.device("cpu")
 YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])

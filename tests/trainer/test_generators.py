@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -182,3 +184,20 @@ def test_johnson_trains_on_what_it_computes_at_inference() -> None:
         results.append([out, *torch.autograd.grad((weight * out).sum(), wanted)])
     for ours, pytorchs in zip(*results, strict=True):
         torch.testing.assert_close(ours, pytorchs, rtol=1e-9, atol=1e-10)
+
+
+def test_what_is_beyond_the_flat_of_tanh_counts_in_training_and_is_black_or_white_afterwards() -> None:
+    generator = Johnson(4, 1)
+    with torch.no_grad():
+        generator.body[-1].weight.zero_()
+        generator.body[-1].bias.copy_(torch.tensor([-42.5, 0.5, 12.5]))
+    photo = torch.rand(1, 3, 16, 16)
+    middle = 0.5 + 0.5 * math.tanh(0.5)
+    seen = generator(photo)[0, :, 0, 0]
+    # 0.5 + 0.5 * (tanh + 0.1 * what is further than 2.5 from 0)
+    assert seen.tolist() == pytest.approx([-2.0, middle, 1.5], abs=1e-5)
+    seen[0].backward()
+    assert generator.body[-1].bias.grad[0] == pytest.approx(0.05)
+    assert generator.eval()(photo)[0, :, 0, 0].tolist() == pytest.approx(
+        [0.0, 0.5 + 0.5 * math.tanh(0.5), 1.0], abs=1e-5
+    )

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from styleexport.export import styles_of
-from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import TrainConfig, config_from_dict
-from styletrainer.data import read_artwork, tensor_from_rgb
+from styletrainer.data.crops import read_artwork, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import GramCode
 from styletrainer.recipe import Step
 from styletrainer.recipes.gramcode import GramCodeGAN
+from styletrainer.run.checkpoint import WEIGHTS, load_weights
 
 TINY = {"channels": 4, "top": 3, "level_code": 5}
 

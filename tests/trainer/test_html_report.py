@@ -15,8 +15,8 @@ import pytest
 from runs import Settings, run
 
 from styletrainer.config import config_from_dict
-from styletrainer.html_report import charts, read_stats, sheet_of, shown, write_page, write_run_report
-from styletrainer.report import STATS
+from styletrainer.pages.report import charts, read_stats, sheet_of, shown, write_page, write_run_report
+from styletrainer.run.report import STATS
 
 VOID = {"meta", "img", "br", "link", "hr"}
 

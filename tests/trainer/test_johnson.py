@@ -13,7 +13,7 @@ from runs import Settings, assert_same_weights, run, stats
 from torch import nn
 
 from styletrainer.config import config_from_dict
-from styletrainer.data import read_artwork, tensor_from_rgb
+from styletrainer.data.crops import read_artwork, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Batch, Step
 from styletrainer.recipes.johnson import FeedForward

@@ -21,16 +21,16 @@ from runs import Settings, assert_same_weights, run, stats
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from styletrainer import loop
-from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint
 from styletrainer.cli import app
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
-from styletrainer.loop import train
 from styletrainer.recipe import Batch, Step, Turn
 from styletrainer.recipes.cyclegan import CycleGAN
-from styletrainer.report import STATS
-from styletrainer.training import chosen_precision, refuse_options_of_one_process
+from styletrainer.run import loop
+from styletrainer.run.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint
+from styletrainer.run.loop import train
+from styletrainer.run.report import STATS
+from styletrainer.run.training import chosen_precision, refuse_options_of_one_process
 
 
 def test_losses_fall_and_the_run_folder_is_complete(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from styletrainer.mixture import Mixture, em_mixture, fit_fusion, greedy_mixture
+from styletrainer.pairs.mixture import Mixture, em_mixture, fit_fusion, greedy_mixture
 
 Rows = NDArray[np.float64]
 

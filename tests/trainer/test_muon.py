@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from styletrainer.muon import Muon, orthogonal
+from styletrainer.run.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from styletrainer import optimize_cli
 from styletrainer.errors import TrainError
-from styletrainer.gatys import Painting
-from styletrainer.optimize_cli import app
+from styletrainer.optimize import cli as optimize_cli
+from styletrainer.optimize.cli import app
+from styletrainer.optimize.gatys import Painting
 
 
 @pytest.fixture

@@ -20,22 +20,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from styletrainer import losses_paired, perceptual
-from styletrainer.checkpoint import WEIGHTS
+from styletrainer import perceptual
 from styletrainer.cli import app
 from styletrainer.config import config_from_dict, config_from_run
-from styletrainer.data import rgb_from_tensor
+from styletrainer.data.crops import rgb_from_tensor
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
-from styletrainer.fused_codes import FusedCodes, fused_codes
 from styletrainer.generators import build_generator
 from styletrainer.generators.paired import Paired
 from styletrainer.losses import gram
+from styletrainer.losses import paired as losses_paired
+from styletrainer.pairs.fused_codes import FusedCodes, fused_codes
+from styletrainer.pairs.similarity import feature_similarity, ssim
 from styletrainer.perceptual import NETWORKS, VGG, Perceptual, blank_weights, load_weight_sets
 from styletrainer.recipe import Step
 from styletrainer.recipes import paired as paired_recipe
 from styletrainer.recipes.paired import Paired as Recipe
-from styletrainer.similarity import feature_similarity, ssim
+from styletrainer.run.checkpoint import WEIGHTS
 
 
 def exact(*shape: int, seed: int = 0) -> Tensor:
@@ -244,7 +245,7 @@ def test_losses_fall_and_the_scores_of_kept_pairs_are_told(paired: Settings) -> 
 
 def test_stopped_run_ends_with_the_same_weights(paired: Settings, tmp_path: Path) -> None:
     whole = run(paired, run=str(tmp_path / "whole"), steps=6, tick=2)
-    import styletrainer.loop as loop
+    import styletrainer.run.loop as loop
 
     first = loop._set_rates
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from pair_files import HEADER, make_pairs
 
-from styletrainer.data import item_batches, read_picture
+from styletrainer.data.crops import item_batches, read_picture
 from styletrainer.errors import TrainError
-from styletrainer.pairs import PairCrops, held_out, read_pairs, styles_of
-from styletrainer.saliency import importance, salient_regions, spectral_residual
+from styletrainer.pairs.dataset import PairCrops, held_out, read_pairs, styles_of
+from styletrainer.pairs.saliency import importance, salient_regions, spectral_residual
 
 ROW = "sources/0.png,targets/0-red.png,red,1"
 

@@ -15,12 +15,12 @@ import torch
 from runs import Settings, assert_same_weights, inverted, run
 from typer.testing import CliRunner
 
-from styletrainer import photos as photos_module
 from styletrainer.config import config_from_dict
-from styletrainer.data import Crops, read_artwork, read_picture, sample_photos
+from styletrainer.data import photos as photos_module
+from styletrainer.data.crops import Crops, read_artwork, read_picture, sample_photos
+from styletrainer.data.photos import Packed, list_photos
+from styletrainer.data.pictures import photos_with_pictures
 from styletrainer.errors import TrainError
-from styletrainer.photos import Packed, list_photos
-from styletrainer.pictures import photos_with_pictures
 
 
 @pytest.fixture

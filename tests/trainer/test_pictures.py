@@ -11,10 +11,10 @@ import pytest
 from runs import Settings, inverted, many, run, stats
 
 from styletrainer.config import TrainConfig, changed_settings, config_from_dict, config_from_run
-from styletrainer.data import Crops, crop_batches
+from styletrainer.data.crops import Crops, crop_batches
+from styletrainer.data.photos import list_photos
+from styletrainer.data.pictures import photos_with_pictures
 from styletrainer.errors import TrainError
-from styletrainer.photos import list_photos
-from styletrainer.pictures import photos_with_pictures
 
 THREE = {"styles": ["a", "b", "c"], "artworks": ["a.jpg", "b.jpg", "c.jpg"]}
 

@@ -15,12 +15,12 @@ from graphs import save_onnx
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from styletrainer.data import tensor_from_rgb
-from styletrainer.descriptors import Descriptor, global_descriptor, local_descriptors, squeezed
+from styletrainer.data.crops import tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators.paired import Paired
+from styletrainer.pairs.descriptors import Descriptor, global_descriptor, local_descriptors, squeezed
+from styletrainer.pairs.retrieval import classes_of, styles_of_classes
 from styletrainer.perceptual import load_weight_sets
-from styletrainer.retrieval import classes_of, styles_of_classes
 
 KINDS = ("stripes", "blobs", "noise")
 

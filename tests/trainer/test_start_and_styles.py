@@ -11,11 +11,11 @@ import torch
 from runs import Settings, assert_same_weights, inverted, many, run, stats
 from safetensors.torch import load_file
 
-from styletrainer.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint, load_weights, save_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
-from styletrainer.training import set_up
+from styletrainer.run.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint, load_weights, save_checkpoint
+from styletrainer.run.training import set_up
 
 
 def test_start_begins_with_the_weights_of_a_run(settings: Settings, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_resumed_run_of_several_styles_is_the_same(
         if not halfway.exists():  # the first of several checkpoints
             shutil.copytree(folder, halfway)
 
-    monkeypatch.setattr("styletrainer.loop.save_checkpoint", save)
+    monkeypatch.setattr("styletrainer.run.loop.save_checkpoint", save)
     whole = run(many(settings), steps=6, tick=3)
     state = load_checkpoint(halfway)
     assert state is not None and 0 < state["step"] < 6

@@ -13,12 +13,12 @@ import torch
 from lightning_fabric import Fabric
 from runs import Settings, assert_same_weights, run, stats
 
-from styletrainer import loop
-from styletrainer.checkpoint import load_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Turn
-from styletrainer.stopping import Stopping, judged
+from styletrainer.run import loop
+from styletrainer.run.checkpoint import load_checkpoint
+from styletrainer.run.stopping import Stopping, judged
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from styleexport.verify import Sample, compare, run_frames, run_torch
 from stylesdk import Manifest
 from styletrainer import losses
 from styletrainer.blending import blended
-from styletrainer.checkpoint import WEIGHTS, load_checkpoint, save_checkpoint
 from styletrainer.config import config_from_dict
-from styletrainer.data import CONTEXT, without_context
+from styletrainer.data.crops import CONTEXT, without_context
 from styletrainer.errors import TrainError
 from styletrainer.generators import StyleBank, build_generator, with_margin
 from styletrainer.recipe import Step, Turn
 from styletrainer.recipes.stylebank import StyleBankRecipe
+from styletrainer.run.checkpoint import WEIGHTS, load_checkpoint, save_checkpoint
 
 STYLES = 3
 
@@ -250,7 +250,7 @@ def test_exact_resume(bank_settings: Settings, tmp_path: Path, monkeypatch: pyte
         if state["step"] == stopped:
             shutil.copytree(folder, halfway)
 
-    monkeypatch.setattr("styletrainer.loop.save_checkpoint", save)
+    monkeypatch.setattr("styletrainer.run.loop.save_checkpoint", save)
     whole = run(many(bank_settings), steps=5, tick=1)
     state = load_checkpoint(halfway)
     assert state is not None and state["step"] == stopped

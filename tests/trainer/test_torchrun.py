@@ -15,16 +15,16 @@ import torch
 from runs import Settings, assert_same_weights, run, small_run, stats
 from safetensors.torch import load_file
 
-from styletrainer.checkpoint import WEIGHTS, load_checkpoint
 from styletrainer.config import config_from_run
 from styletrainer.generators import build_generator
-from styletrainer.report import STATS
+from styletrainer.run.checkpoint import WEIGHTS, load_checkpoint
+from styletrainer.run.report import STATS
 
 TRAIN = """
 import io, json, os, pathlib, sys
 from rich.console import Console
 from styletrainer.config import config_from_dict
-from styletrainer.loop import train
+from styletrainer.run.loop import train
 config = config_from_dict(json.loads(sys.argv[1]), "the test")
 here = pathlib.Path(sys.argv[2])
 (here / f"rank{os.environ['RANK']}.{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}").write_text(str(os.getpid()))

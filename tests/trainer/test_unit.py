@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
 from styleexport.verify import compare, run_frames, run_torch, verification_samples
 from stylesdk import Manifest
-from styletrainer.checkpoint import load_checkpoint
 from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.generators.unit import Unit
-from styletrainer.latent_overlap import latent_overlap
+from styletrainer.losses.overlap import latent_overlap
 from styletrainer.recipe import Step
 from styletrainer.recipes import unit
 from styletrainer.recipes.unit import UNIT, gaussian_kl, latents_at_places
+from styletrainer.run.checkpoint import load_checkpoint
 
 TINY = {"channels": 4, "n_blocks": 1}
 
@@ -209,11 +209,16 @@ def test_overlap_can_be_left_out(unit_settings: Settings) -> None:
     assert "overlap" not in stats(run(unit_settings, overlap_crops=0, steps=2))[-1]
 
 
-def test_every_tenth_picture_is_withheld_where_there_are_ten() -> None:
-    paths = [Path(str(i)) for i in range(25)]
+@pytest.mark.parametrize(("pictures", "withheld"), [(20, 5), (38, 5), (63, 6), (100, 10), (388, 38)])
+def test_a_tenth_of_the_pictures_is_withheld_but_as_many_as_the_measure_has_folds(pictures: int, withheld: int) -> None:
+    paths = [Path(str(i)) for i in range(pictures)]
     train, measure = unit._withheld(paths)
-    assert measure == [Path("9"), Path("19")] and sorted(train + measure, key=lambda path: int(path.name)) == paths
-    assert unit._withheld(paths[:9]) == (paths[:9], paths[:9])
+    assert len(measure) == withheld and sorted(train + measure, key=lambda path: int(path.name)) == paths
+
+
+def test_the_measure_sees_the_training_pictures_where_withholding_would_take_more_than_a_quarter() -> None:
+    paths = [Path(str(i)) for i in range(19)]
+    assert unit._withheld(paths) == (paths, paths)
 
 
 def test_reconstruction_and_cycle_fall(unit_settings: Settings) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from styletrainer.data.views import generate_views
 from styletrainer.losses import equivariance_loss
 from styletrainer.recipe import Step
-from styletrainer.views import generate_views
 
 
 class Copy(torch.nn.Module):

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import config_from_run
-from styletrainer.data import Picture, rgb_from_tensor, tensor_from_rgb
+from styletrainer.data.crops import Picture, rgb_from_tensor, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import StyleBank, build_generator, with_margin
+from styletrainer.run.checkpoint import WEIGHTS, load_weights
 
 Mask = NDArray[Any]
 

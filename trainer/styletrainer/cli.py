@@ -145,7 +145,7 @@ def train(
     if dry_run:
         console.print_json(json.dumps(dataclasses.asdict(resolved)))
         return
-    from styletrainer.loop import train as run_training  # torch and Fabric take seconds to import
+    from styletrainer.run.loop import train as run_training  # torch and Fabric take seconds to import
 
     run = run_training(resolved, console, resume)
     if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes

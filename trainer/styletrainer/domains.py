@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from styletrainer.config import TrainConfig
-from styletrainer.data import (
+from styletrainer.data.crops import (
     Item,
     Picture,
     crop_batches,
@@ -27,10 +27,10 @@ from styletrainer.data import (
     scaled,
     tensor_from_rgb,
 )
+from styletrainer.data.photos import ARCHIVES, Photo, list_photos
 from styletrainer.errors import TrainError
-from styletrainer.muon import Muon, parameter_groups
-from styletrainer.photos import ARCHIVES, Photo, list_photos
 from styletrainer.recipe import Batch, Player
+from styletrainer.run.muon import Muon, parameter_groups
 
 # Crops of B show it at a short side of `artwork_size` over or times this: one octave.
 SCALES = 2**0.5

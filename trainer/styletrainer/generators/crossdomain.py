@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from styletrainer.generators.branches import smooth_kernel
 from styletrainer.generators.frame_units import InFrameUnits
 from styletrainer.generators.resampling import resampling
-from styletrainer.style_distances import moments
+from styletrainer.losses.distances import moments
 
 _EPSILON = 1e-5
 _LEVELS = (32, 64, 96, 128)  # channels of the style encoder at 1/2, 1/4, 1/8, 1/16

@@ -6,10 +6,14 @@ Used as the yardstick of the benchmarks and as a teacher; its statistics change 
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styletrainer.generators.frame_units import InFrameUnits
 from styletrainer.generators.residual import Conv, Residual, Upsample, conv_norm
+
+_FLAT = 2.5  # from here on tanh is 0.99
+_LEAK = 0.1  # of what is further out, in training
 
 
 class Johnson(nn.Module):
@@ -33,7 +37,13 @@ class Johnson(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """RGB float (N, 3, H, W), 0-1 -> the same shape, 0-1."""
-        return 0.5 + 0.5 * self.body(2 * x - 1).tanh()
+        y = self.body(2 * x - 1)
+        bounded = y.tanh()
+        if self.training:
+            # Where tanh is flat, all looks black to the losses and nothing pulls a spike of the features back. Instance
+            # normalisation invites such spikes (the droplets of Karras et al. 2020); the rest is dark around them.
+            bounded = bounded + _LEAK * F.softshrink(y, _FLAT)
+        return 0.5 + 0.5 * bounded
 
     def fold(self) -> nn.Module:
         """The inference network, BGR 0-255 -> BGR 0-255."""

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styletrainer.descriptors import CHANNELS, Descriptor
 from styletrainer.generators.frame_units import InFrameUnits
-from styletrainer.retrieval import Classes
+from styletrainer.pairs.descriptors import CHANNELS, Descriptor
+from styletrainer.pairs.retrieval import Classes
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:

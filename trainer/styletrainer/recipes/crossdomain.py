@@ -19,19 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styletrainer import losses
-from styletrainer.checkpoint import WEIGHTS, load_state, load_weights
 from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.data import CONTEXT, Crops, crop_batches, sample_photos, without_context
+from styletrainer.data.crops import CONTEXT, Crops, crop_batches, sample_photos, without_context
+from styletrainer.data.photos import Photo, list_photos
+from styletrainer.data.style_pictures import Artworks, StylePairs
 from styletrainer.discriminators import MultiScalePatch, least_size
 from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
-from styletrainer.muon import Muon
+from styletrainer.losses.distances import gram_loss, moment_loss
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import Photo, list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
-from styletrainer.report import thumbnail
-from styletrainer.style_distances import gram_loss, moment_loss
-from styletrainer.style_pictures import Artworks, StylePairs
+from styletrainer.run.checkpoint import WEIGHTS, load_state, load_weights
+from styletrainer.run.muon import Muon
+from styletrainer.run.report import thumbnail
 
 _LINEAR_PACE = 0.3  # of what is no kernel: a code's 128 numbers push a mean all at once
 _SHOWN = 8  # styles on a sheet

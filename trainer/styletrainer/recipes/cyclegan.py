@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import sample_photos
+from styletrainer.data.crops import sample_photos
+from styletrainer.data.image_pool import ImagePool
 from styletrainer.discriminators import PatchGAN
 from styletrainer.domains import UNREAD, check_amounts, players_of, read_domains, unpaired_batches, whole_picture
 from styletrainer.generators import build_generator, with_margin
-from styletrainer.image_pool import ImagePool
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
-from styletrainer.report import styled_rows
-from styletrainer.start import begin_with
+from styletrainer.run.report import styled_rows
+from styletrainer.run.start import begin_with
 
 
 class CycleGAN(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import (
+from styletrainer.data.crops import (
     Crops,
     Picture,
     crop_batches,
@@ -27,16 +27,16 @@ from styletrainer.data import (
     tensor_from_rgb,
     without_context,
 )
+from styletrainer.data.photos import Photo, list_photos
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
 from styletrainer.generators import GramCode, with_margin
 from styletrainer.generators.gramcode import NOISE
-from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import Photo, list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
-from styletrainer.report import thumbnail
-from styletrainer.start import begin_with
+from styletrainer.run.muon import Muon, parameter_groups
+from styletrainer.run.report import thumbnail
+from styletrainer.run.start import begin_with
 
 
 class GramCodeGAN(nn.Module):

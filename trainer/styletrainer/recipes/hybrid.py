@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import (
+from styletrainer.data.crops import (
     Crops,
     crop_batches,
     read_artwork,
@@ -27,16 +27,16 @@ from styletrainer.data import (
     tensor_from_rgb,
     without_context,
 )
+from styletrainer.data.photos import list_photos
+from styletrainer.data.pictures import photos_with_pictures
+from styletrainer.data.views import generate_views
 from styletrainer.discriminators import PatchGAN
 from styletrainer.generators import build_generator
-from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import list_photos
-from styletrainer.pictures import photos_with_pictures
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
-from styletrainer.report import styled_rows
-from styletrainer.start import begin_with, learn_last_style
-from styletrainer.views import generate_views
+from styletrainer.run.muon import Muon, parameter_groups
+from styletrainer.run.report import styled_rows
+from styletrainer.run.start import begin_with, learn_last_style
 
 TEACHER_LAYERS = ("relu2_2", "relu3_1")
 

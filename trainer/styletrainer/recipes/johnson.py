@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import (
+from styletrainer.data.crops import (
     Crops,
     Picture,
     crop_batches,
@@ -27,13 +27,13 @@ from styletrainer.data import (
     tensor_from_rgb,
     without_context,
 )
+from styletrainer.data.photos import list_photos
 from styletrainer.generators import build_generator
-from styletrainer.muon import Muon, parameter_groups
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn
-from styletrainer.report import styled_rows
-from styletrainer.start import begin_with
+from styletrainer.run.muon import Muon, parameter_groups
+from styletrainer.run.report import styled_rows
+from styletrainer.run.start import begin_with
 
 # Settings of TrainConfig that are other recipes', and what they are here.
 _NOT_HERE: dict[str, Any] = {

@@ -18,19 +18,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from styletrainer import losses, losses_paired
+from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import item_batches, sample_photos, tensor_from_rgb
+from styletrainer.data.crops import item_batches, sample_photos, tensor_from_rgb
 from styletrainer.discriminators import PatchGAN
 from styletrainer.errors import TrainError
-from styletrainer.fused_codes import fused_codes
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.generators.paired import Paired as Generator
-from styletrainer.pairs import Pair, PairCrops, held_out, picture_of_pair, read_pairs, styles_of
+from styletrainer.losses import paired as losses_paired
+from styletrainer.pairs.dataset import Pair, PairCrops, held_out, picture_of_pair, read_pairs, styles_of
+from styletrainer.pairs.fused_codes import fused_codes
+from styletrainer.pairs.similarity import feature_similarity, ssim
 from styletrainer.perceptual import NETWORKS, Perceptual, Weights, load_weight_sets
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
-from styletrainer.report import thumbnail
-from styletrainer.similarity import feature_similarity, ssim
+from styletrainer.run.report import thumbnail
 
 _JUDGED = 512  # pixels, sides at most of what the test stage compares: a VGG's activations of a scan fill the memory
 

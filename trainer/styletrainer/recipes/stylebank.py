@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import (
+from styletrainer.data.crops import (
     Crops,
     crop_batches,
     read_artwork,
@@ -31,14 +31,14 @@ from styletrainer.data import (
     tensor_from_rgb,
     without_context,
 )
+from styletrainer.data.photos import list_photos
 from styletrainer.errors import TrainError
 from styletrainer.generators import StyleBank, build_generator
-from styletrainer.muon import Muon
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import list_photos
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn
-from styletrainer.report import styled_rows
-from styletrainer.start import begin_with, learn_last_style
+from styletrainer.run.muon import Muon
+from styletrainer.run.report import styled_rows
+from styletrainer.run.start import begin_with, learn_last_style
 
 Found = TypeVar("Found")
 

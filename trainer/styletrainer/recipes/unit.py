@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from styletrainer import losses
 from styletrainer.config import TrainConfig
-from styletrainer.data import sample_photos
+from styletrainer.data.crops import sample_photos
+from styletrainer.data.photos import Photo
 from styletrainer.discriminators import PatchGAN
 from styletrainer.domains import (
     UNREAD,
@@ -33,13 +34,10 @@ from styletrainer.domains import (
 )
 from styletrainer.generators import build_generator
 from styletrainer.generators.unit import Encoder, Unit
-from styletrainer.latent_overlap import latent_overlap
-from styletrainer.photos import Photo
+from styletrainer.losses.overlap import FOLDS, latent_overlap
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
-from styletrainer.report import styled_rows
-from styletrainer.start import begin_with
-
-_WITHHELD = 10  # every so manieth picture of a domain is for the measure alone
+from styletrainer.run.report import styled_rows
+from styletrainer.run.start import begin_with
 
 
 def gaussian_kl(mean: Tensor) -> Tensor:
@@ -192,10 +190,15 @@ class _Noise:
 
 
 def _withheld(paths: list[Photo]) -> tuple[list[Photo], list[Photo]]:
-    """Pictures to train with, and others to measure with: the same ones where there are too few to do without any.
+    """Pictures to train with, and others to measure with: a tenth, but at least as many as the measure has folds.
 
-    Then the measure has crops that training does not draw, of pictures that it has seen.
+    The same ones where that is more than a quarter. Then the measure has crops that training does not draw, of
+    pictures that it has seen.
     """
-    if len(paths) < _WITHHELD:
+    count = max(len(paths) // 10, FOLDS)
+    if 4 * count > len(paths):
         return paths, paths
-    return [p for i, p in enumerate(paths, 1) if i % _WITHHELD], paths[_WITHHELD - 1 :: _WITHHELD]
+    apart = len(paths) // count
+    measure = paths[apart - 1 : apart * count : apart]
+    kept = set(measure)
+    return [path for path in paths if path not in kept], measure

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from styletrainer.checkpoint import write_atomically
-from styletrainer.data import Picture, read_picture, rgb_from_tensor
-from styletrainer.devices import chosen_device, computes_bf16
+from styletrainer.data.crops import Picture, read_picture, rgb_from_tensor
+from styletrainer.data.photos import SUFFIXES
 from styletrainer.errors import TrainError
-from styletrainer.gatys import CONTENT_LAYERS, Painting, Settings, Source, chosen_layers, paint
+from styletrainer.optimize.gatys import CONTENT_LAYERS, Painting, Settings, Source, chosen_layers, paint
 from styletrainer.perceptual import load_weight_sets
-from styletrainer.photos import SUFFIXES
+from styletrainer.run.checkpoint import write_atomically
+from styletrainer.run.devices import chosen_device, computes_bf16
 
 
 class OptimizerName(str, Enum):

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from styletrainer import color
-from styletrainer.data import Picture, scaled, tensor_from_rgb
+from styletrainer.data.crops import Picture, scaled, tensor_from_rgb
 from styletrainer.errors import TrainError
+from styletrainer.optimize import color
+from styletrainer.optimize.pixel_search import Optimizer, PixelSearch
+from styletrainer.optimize.style_targets import Artwork, Layers, Objective, objective
 from styletrainer.perceptual import Perceptual, Weights, available_layers
-from styletrainer.pixel_search import Optimizer, PixelSearch
 from styletrainer.recipe import Terms
-from styletrainer.style_targets import Artwork, Layers, Objective, objective
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # The paper's first; what stands in for it where the weights stop before. relu3_3 before relu4_1, which is then the slim

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from styletrainer.data import tensor_from_rgb
-from styletrainer.descriptors import Descriptor, global_descriptor, local_descriptors
-from styletrainer.mixture import fit_fusion
-from styletrainer.pairs import Pair, picture_of_pair
-from styletrainer.retrieval import Classes, classes_of, styles_of_classes
+from styletrainer.data.crops import tensor_from_rgb
+from styletrainer.pairs.dataset import Pair, picture_of_pair
+from styletrainer.pairs.descriptors import Descriptor, global_descriptor, local_descriptors
+from styletrainer.pairs.mixture import fit_fusion
+from styletrainer.pairs.retrieval import Classes, classes_of, styles_of_classes
 
 _FITTED = 128  # pictures that the mixture is fitted to, spread over all: 25 000 local descriptors
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from styletrainer.data import rgb_from_tensor
+from styletrainer.data.crops import rgb_from_tensor
 
 
 def feature_similarity(output: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> float:

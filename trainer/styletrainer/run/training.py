@@ -13,14 +13,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from styletrainer.balance import Balance
-from styletrainer.checkpoint import load_checkpoint, load_state
 from styletrainer.config import TrainConfig, changed_settings, config_from_run
-from styletrainer.devices import chosen_device, computes_bf16
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Player, Recipe
 from styletrainer.recipes import recipe_class
-from styletrainer.stopping import Stopping
+from styletrainer.run.balance import Balance
+from styletrainer.run.checkpoint import load_checkpoint, load_state
+from styletrainer.run.devices import chosen_device, computes_bf16
+from styletrainer.run.stopping import Stopping
 
 
 @dataclass

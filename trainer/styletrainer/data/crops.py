@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from styletrainer.data.photos import Photo
 from styletrainer.errors import TrainError
-from styletrainer.photos import Photo
 
 Picture = NDArray[np.uint8]
 

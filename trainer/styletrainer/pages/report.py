@@ -19,10 +19,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from styletrainer.checkpoint import write_atomically
 from styletrainer.config import TrainConfig
-from styletrainer.data import Picture, read_picture
-from styletrainer.report import STATS
+from styletrainer.data.crops import Picture, read_picture
+from styletrainer.run.checkpoint import write_atomically
+from styletrainer.run.report import STATS
 
 # A run's pace and its clock are no losses.
 NO_LOSSES = {"step", "seconds", "images_per_second", "skipped_photos"}

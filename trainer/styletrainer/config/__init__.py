@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from styletrainer.checkpoint import write_atomically
-from styletrainer.config_problems import problems_of
+from styletrainer.config.problems import problems_of
 from styletrainer.errors import TrainError
 from styletrainer.recipes import RECIPES, recipe_class
+from styletrainer.run.checkpoint import write_atomically
 
 if sys.version_info >= (3, 11):
     import tomllib

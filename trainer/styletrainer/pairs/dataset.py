@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from styletrainer.data import Picture, read_picture, scaled, tensor_from_rgb
+from styletrainer.data.crops import Picture, read_picture, scaled, tensor_from_rgb
 from styletrainer.errors import TrainError
-from styletrainer.saliency import importance, salient_regions
+from styletrainer.pairs.saliency import importance, salient_regions
 
 COLUMNS = ("source", "target", "style", "similarity")
 MASK = "mask"

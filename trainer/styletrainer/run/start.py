@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from styletrainer.checkpoint import WEIGHTS, load_state, load_weights
 from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
+from styletrainer.run.checkpoint import WEIGHTS, load_state, load_weights
 
 
 def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:

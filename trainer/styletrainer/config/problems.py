@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from styletrainer.balance import LOOKS
+from styletrainer.data.photos import FREE_SETS, PHOTO_SOURCES
 from styletrainer.discriminators import least_size
 from styletrainer.generators import GENERATORS, build_generator, holds_several_styles
-from styletrainer.photos import FREE_SETS, PHOTO_SOURCES
 from styletrainer.recipes import RECIPES, recipe_class
+from styletrainer.run.balance import LOOKS
 
 if TYPE_CHECKING:  # config.py imports this module
     from styletrainer.config import TrainConfig

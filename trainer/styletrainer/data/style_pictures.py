@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from styletrainer.data import (
+from styletrainer.data.crops import (
     CONTEXT,
     Crops,
     Item,
@@ -19,9 +19,9 @@ from styletrainer.data import (
     scaled,
     tensor_from_rgb,
 )
+from styletrainer.data.photos import Photo, list_photos
+from styletrainer.data.textures import draw_texture, recolour
 from styletrainer.errors import TrainError
-from styletrainer.photos import Photo, list_photos
-from styletrainer.textures import draw_texture, recolour
 
 _WHOLE = 16  # pictures of a folder that its code is the mean of
 _KEPT = 64  # pictures of folders that are kept in memory; more are read again

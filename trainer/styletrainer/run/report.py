@@ -16,10 +16,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from styletrainer.checkpoint import write_atomically
-from styletrainer.data import rgb_from_tensor, tensor_from_rgb
+from styletrainer.data.crops import rgb_from_tensor, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.generators import with_margin
+from styletrainer.run.checkpoint import write_atomically
 
 STATS = "stats.jsonl"
 

@@ -15,15 +15,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from styletrainer import losses
-from styletrainer.checkpoint import WEIGHTS, load_weights
 from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.data import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
+from styletrainer.data.crops import read_artwork, rgb_from_tensor, sample_photos, tensor_from_rgb
+from styletrainer.data.photos import ARCHIVES, Photo, list_photos
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator, with_margin
-from styletrainer.html_report import charts, read_stats, sheet_of, shown, write_page
+from styletrainer.pages.report import charts, read_stats, sheet_of, shown, write_page
 from styletrainer.perceptual import Perceptual, load_weight_sets
-from styletrainer.photos import ARCHIVES, Photo, list_photos
-from styletrainer.report import thumbnail
+from styletrainer.run.checkpoint import WEIGHTS, load_weights
+from styletrainer.run.report import thumbnail
 
 # What every run is judged by, whatever it was trained with.
 CONTENT_LAYERS = ("relu2_2", "relu3_3")

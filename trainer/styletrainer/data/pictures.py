@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from styletrainer.data import read_picture
+from styletrainer.data.crops import read_picture
+from styletrainer.data.photos import Photo, list_photos, place
 from styletrainer.errors import TrainError
-from styletrainer.photos import Photo, list_photos, place
 
 _SHOWN = 20  # files of a report; whoever has more than that has one cause
 

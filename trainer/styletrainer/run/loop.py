@@ -15,14 +15,14 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from styletrainer.checkpoint import save_checkpoint
 from styletrainer.config import TrainConfig
-from styletrainer.devices import out_of_memory_told
 from styletrainer.errors import TrainError
 from styletrainer.recipe import Batch, Step, Turn
-from styletrainer.report import Report, write_sheet
-from styletrainer.stopping import judged
-from styletrainer.training import Training, open_run, set_up
+from styletrainer.run.checkpoint import save_checkpoint
+from styletrainer.run.devices import out_of_memory_told
+from styletrainer.run.report import Report, write_sheet
+from styletrainer.run.stopping import judged
+from styletrainer.run.training import Training, open_run, set_up
 
 # Of training: the first picture to look at, long before the first tick of a slow machine.
 EARLY_SECONDS = 30.0
@@ -92,7 +92,7 @@ def _write_samples(training: Training, run: Path) -> None:
 
 
 def _write_report(training: Training, run: Path, done: float) -> None:
-    from styletrainer.html_report import write_run_report  # matplotlib takes a second to import
+    from styletrainer.pages.report import write_run_report  # matplotlib takes a second to import
 
     why = training.stopping.why if training.stopping is not None else ""
     how = "Finished" if done >= 1 else "Interrupted (the same command goes on from here)"

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styletrainer.data import CONTEXT, without_context
+from styletrainer.data.crops import CONTEXT, without_context
 from styletrainer.recipe import Step
 
 # Pixels of movement. A few would do against the pixel grid; far ones also move the border away.

@@ -1,0 +1,1 @@
+"""What training is shown: photos, artworks, and crops of both."""

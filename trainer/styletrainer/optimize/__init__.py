@@ -1,0 +1,1 @@
+"""`stylesdk optimize`: one picture at a time, without a network to train."""

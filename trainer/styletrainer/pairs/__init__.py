@@ -1,0 +1,1 @@
+"""Pairs of pictures: their list, what describes them, and which style suits a photo."""
