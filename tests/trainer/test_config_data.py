@@ -175,6 +175,8 @@ def test_artwork_is_scaled_to_its_short_side(settings: Settings) -> None:
         ({"critic_strided": 5}, "critic_strided: got 5, too many for crops of 64 pixels"),
         ({"recipe": "cyclegan", "look": "bold"}, "look: got 'bold', expected none: cyclegan does not read it"),
         ({"recipe": "unit", "style_weight": 2}, "style_weight: got 2, expected none: unit does not read it"),
+        ({"recipe": "cyclegan", "style_octaves": 1}, "style_octaves: got 1, expected none: cyclegan does not read it"),
+        ({"recipe": "unit", "style_layers": {"relu1_2": 1.0}}, "expected none: unit does not read it"),
         ({"recipe": "gramcode", "grid_weight": 2}, "grid_weight: got 2, expected none: gramcode does not read it"),
     ],
 )

@@ -28,7 +28,7 @@ from styletrainer.data.crops import (
     tensor_from_rgb,
 )
 from styletrainer.data.photos import ARCHIVES, Photo, list_photos
-from styletrainer.errors import TrainError
+from styletrainer.errors import TrainError, listed
 from styletrainer.recipe import Batch, Player
 from styletrainer.run.muon import Muon, parameter_groups
 
@@ -38,8 +38,8 @@ SCALES = 2**0.5
 UNREAD = (
     *("look", "content_weight", "style_weight", "tv_weight"),
     *("grid_weight", "equivariance_weight", "teacher_weight"),
+    *("content_layers", "style_layers", "style_octaves"),
 )
-_SHOWN = 20  # problems of a report; whoever has more than that has one cause
 
 
 def read_domains(config: TrainConfig, found: Sequence[str] = ()) -> tuple[list[Photo], list[Photo]]:
@@ -58,10 +58,8 @@ def read_domains(config: TrainConfig, found: Sequence[str] = ()) -> tuple[list[P
         problems += filter(None, pool.map(lambda path: _wrong(path, "photos", 1), a))
         problems += filter(None, pool.map(lambda path: _wrong(path, "artworks", config.crop), b))
     if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        listed = "\n  ".join(problems[:_SHOWN] + more)
         raise TrainError(
-            f"the two domains of {config.recipe} have {len(problems)} problem(s):\n  {listed}\n"
+            f"the two domains of {config.recipe} have {len(problems)} problem(s):{listed(problems)}\n"
             "Do this: mend them or take the files away; nothing was trained."
         )
     return a, b
@@ -109,7 +107,7 @@ class UnpairedCrops(Dataset[Item]):
     """Item i: a crop of a picture of A, and one of B that has nothing to do with it; RGB (3, crop, crop), 0-1.
 
     Which pictures, where, and how large depends on the seed and on i alone. The third entry of an item has the numbers
-    of the two pictures; the fourth, files passed over, is 0, as ``data.Crops`` has it.
+    of the two pictures; the fourth, files passed over, is 0, as ``Crops`` has it.
     """
 
     def __init__(self, a: Sequence[Photo], b: Sequence[Photo], crop: int, artwork_size: int, seed: int) -> None:
@@ -130,7 +128,7 @@ class UnpairedCrops(Dataset[Item]):
         return a, b, torch.tensor([in_a, in_b]), 0
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item] | TrainError:
-        """The items of a batch; an error is handed over, as in ``data.Crops``."""
+        """The items of a batch; an error is handed over, as in ``Crops``."""
         try:
             return [self[index] for index in indices]
         except TrainError as error:

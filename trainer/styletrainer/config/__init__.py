@@ -38,7 +38,7 @@ class TrainConfig:
     generator_options: dict[str, Any] = field(default_factory=dict)
     steps: int = 6000  # optimiser steps; with `minutes` an upper bound
     minutes: float | None = None  # stop after this much training time
-    stop_when_good: bool = False  # end on a plateau of the loss, after the rate has fallen (stopping.py)
+    stop_when_good: bool = False  # end on a plateau of the loss, after the rate has fallen (run/stopping.py)
     patience: int = 300  # steps that must gain something, with stop_when_good
     batch: int = 4  # crops a step and process
     crop: int = 192  # pixels, square training crops
@@ -51,7 +51,7 @@ class TrainConfig:
     tv_weight: float = 0.3
     grid_weight: float = 1.0
     equivariance_weight: float = 10.0  # on the squared change of style when the photo moves
-    look: str | None = None  # subtle, balanced, bold: weights that set themselves (balance.py)
+    look: str | None = None  # subtle, balanced, bold: weights that set themselves (run/balance.py)
     teacher_weight: float = 1.0  # on the distance to the teacher's picture, with `pictures`
     content_layers: Layers = field(default_factory=lambda: {"relu2_2": 0.3, "relu3_3": 1.0})
     style_layers: Layers = field(default_factory=lambda: {"relu1_2": 0.5, "relu2_2": 1.0, "relu3_1": 1.0})

@@ -15,7 +15,7 @@ from styletrainer.generators import GENERATORS, build_generator, holds_several_s
 from styletrainer.recipes import RECIPES, recipe_class
 from styletrainer.run.balance import LOOKS
 
-if TYPE_CHECKING:  # config.py imports this module
+if TYPE_CHECKING:  # the package imports this module
     from styletrainer.config import TrainConfig
 
 # Generators whose style is a code that their own recipe makes.

@@ -8,9 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from styletrainer.data.crops import read_picture
 from styletrainer.data.photos import Photo, list_photos, place
-from styletrainer.errors import TrainError
-
-_SHOWN = 20  # files of a report; whoever has more than that has one cause
+from styletrainer.errors import TrainError, listed
 
 
 def photos_with_pictures(
@@ -62,9 +60,8 @@ def _refuse_other_sizes(photos: Sequence[Photo], pictures: Sequence[Sequence[Pho
             if wanted and has and wanted != has
         ]
     if wrong:
-        listed = "\n  ".join(wrong[:_SHOWN] + ([f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []))
         raise TrainError(
-            f"got: {len(wrong)} picture(s) of another size than their photos:\n  {listed}\n"
+            f"got: {len(wrong)} picture(s) of another size than their photos:{listed(wrong)}\n"
             "expected: equal sizes, so that both can be cut alike.\n"
             "Do this: make the pictures of these photos again: stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
         )

@@ -198,7 +198,7 @@ class PairCrops(Dataset[PairItem]):
         return tensor_from_rgb(source), tensor_from_rgb(target), torch.from_numpy(weights)[None], number
 
     def __getitems__(self, indices: Sequence[int]) -> list[PairItem] | TrainError:
-        """The items of a batch; an error is handed over, as ``data.Crops`` does."""
+        """The items of a batch; an error is handed over, as ``Crops`` does."""
         try:
             return [self[index] for index in indices]
         except TrainError as error:
