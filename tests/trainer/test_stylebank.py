@@ -54,14 +54,14 @@ def photo(height: int = 16, width: int = 24, count: int = 1) -> Tensor:
 
 
 def layer_by_hand(x: Tensor, weights: dict[str, Tensor], name: str, stride: int = 1) -> Tensor:
-    """Reflected edge, convolution as a sum over its taps, normalisation of each channel of each picture, ReLU."""
+    """Reflected edge, convolution as a sum over its taps, normalisation of each channel of each picture, leaky ReLU."""
     number = int(name.rpartition(".")[2])
     kernel = weights[f"{name}.weight"]
     scale, shift = (weights[f"{name.rpartition('.')[0]}.{number + 1}.{what}"] for what in ("weight", "bias"))
     y = conv_by_hand(x, kernel, torch.zeros(len(kernel), dtype=x.dtype), stride)
     mean, variance = y.mean((2, 3), keepdim=True), y.var((2, 3), keepdim=True, unbiased=False)
     y = (y - mean) / (variance + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
-    return y.clamp(min=0)
+    return torch.maximum(y, 0.2 * y)
 
 
 def conv_by_hand(x: Tensor, kernel: Tensor, bias: Tensor, stride: int) -> Tensor:

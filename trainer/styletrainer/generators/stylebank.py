@@ -16,16 +16,22 @@ from torch import Tensor, nn
 
 from styletrainer.generators.frame_units import InFrameUnits
 
+_SLOPE = 0.2  # of the leaky ReLU, below zero
+
 
 def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
 
 
 def _layer(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """Convolution, instance normalisation (Ulyanov et al. 2016) with scale and shift, ReLU."""
+    """Convolution, instance normalisation (Ulyanov et al. 2016) with scale and shift, leaky ReLU.
+
+    With the paper's ReLU, dark regions have no feature above zero: a bank sees and learns nothing there, and every
+    style paints them in the same grey.
+    """
     norm = nn.InstanceNorm2d(channels_out, affine=True)
     # No bias: normalisation takes it out again, and Adam would make large steps of its gradient's rounding errors.
-    return [_conv(channels_in, channels_out, kernel, stride, bias=False), norm, nn.ReLU()]
+    return [_conv(channels_in, channels_out, kernel, stride, bias=False), norm, nn.LeakyReLU(_SLOPE)]
 
 
 class StyleBank(nn.Module):
@@ -37,7 +43,7 @@ class StyleBank(nn.Module):
     Args:
         styles: number of banks.
         channels: c, of the first layer.
-        bank_layers: 3x3 convolutions of a bank, each with instance normalisation and ReLU.
+        bank_layers: 3x3 convolutions of a bank, each with instance normalisation and leaky ReLU.
 
     Raises:
         ValueError: one of them is less than 1.
