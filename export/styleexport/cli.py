@@ -71,7 +71,9 @@ def export(
             _triton(next(iter(models)), output, size, plan or [])
             return
     for path, verified in models.items():
-        console.print(f"{path}  {path.stat().st_size / 1e6:.2f} MB{verified}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{path}  {path.stat().st_size / 1e6:.2f} MB{verified}", highlight=False, markup=False, soft_wrap=True
+        )
     if format == "engine":
         for model in models:
             if model.stem.endswith(tuple(f".{kind}" for kind in COMPANIONS)) and len(models) > 1:
@@ -146,4 +148,4 @@ def _triton(model: Path, output: Path, size: str, plans: list[Path]) -> None:
 
     for folder in triton_repository(model, output, plans=plans, warm_up=parse_size(size)):
         megabytes = sum(file.stat().st_size for file in folder.glob("1/*")) / 1e6
-        console.print(f"{folder}  {megabytes:.2f} MB", highlight=False, soft_wrap=True)
+        console.print(f"{folder}  {megabytes:.2f} MB", highlight=False, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.mix import AUTO
 from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.config import TrainConfig, config_from_run
+from styletrainer.pages.report import read_stats
 from styletrainer.run.checkpoint import write_atomically
 from styletrainer.run.report import STATS
 
@@ -61,9 +61,13 @@ def export_onnx(
         ExportError: a model outside the tolerance of ``verify``, which is then not written.
         TrainError: no finished checkpoint in ``run``, or a full disk.
     """
+    if name is not None and (not name or Path(name).name != name):
+        raise ExportError(
+            f"got: the name {name!r}; expected: that of a file, without a folder.\nDo this: choose -o DIR."
+        )
     generator, config = generator_from_run(run)
     styles = styles_of(config, generator)
-    name = name or (Path(config.artworks[0]).stem if config.artworks and not styles else run.name)
+    name = name or (Path(config.artworks[0]).stem if config.artworks and not styles else run.resolve().name)
     if photos is None and config.photos and Path(config.photos).is_dir():
         photos = Path(config.photos)
     contract = contract_from_generator(generator)
@@ -223,9 +227,8 @@ def training_record(run: Path, config: TrainConfig) -> dict[str, Any]:
     settings["artworks"] = [Path(artwork).name for artwork in config.artworks]
     settings["pictures"] = [Path(folder).name for folder in config.pictures]
     settings["start"] = Path(config.start).name if config.start else None
-    stats = run / STATS
-    lines = stats.read_text(encoding="utf-8").splitlines() if stats.is_file() else []
-    settings["result"] = json.loads(lines[-1]) if lines else {}
+    ticks = read_stats(run) if (run / STATS).is_file() else []
+    settings["result"] = ticks[-1] if ticks else {}
     before = Path(config.start) if config.start else run
     if before.resolve() != run.resolve() and (before / STATS).is_file():
         settings["before"] = training_record(before, config_from_run(before))

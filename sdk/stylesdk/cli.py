@@ -6,6 +6,7 @@ come back within ``--give-up`` seconds, what was recorded until then is whole; 1
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import threading
@@ -28,6 +29,9 @@ from stylesdk.stylizer import Stylizer
 
 if TYPE_CHECKING:
     from stylesdk.live import Counts
+
+# What no command can foresee of every path that it is given.
+_OUTSIDE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS, errno.EIO)
 
 app = typer.Typer(
     name="stylesdk",
@@ -290,6 +294,11 @@ def _explain(error: Exception) -> int:
     if isinstance(error, typer.BadParameter.__mro__[2]):
         error.show()  # type: ignore[attr-defined]
         return 2
+    if isinstance(error, OSError) and error.errno in _OUTSIDE:
+        error = StyleSDKError(
+            f"got: {error.strerror}: {error.filename}; expected: a path that can be read, and written where this "
+            "command writes.\nDo this: check its name, its owner and rights, and whether the disk has room."
+        )
     ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(("styletrainer", "styleexport"))
     if not ours:
         raise error

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, fp16_model, verification_samples
+from styleexport.export import export_onnx, fp16_model, training_record, verification_samples
 from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
 from styleexport.verify import TOLERANCES, Sample, Tolerance, compare, run_frames, run_torch, verify
@@ -21,7 +21,7 @@ from stylesdk import Manifest, Stylizer
 from stylesdk.live.scene import render_frame
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
-from styletrainer.config import config_from_dict
+from styletrainer.config import config_from_dict, config_from_run
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.run.checkpoint import save_checkpoint
@@ -87,6 +87,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A run's files in fp32 and fp16, for tests that only read them."""
     folder = tmp_path_factory.mktemp("exported")
     return list(export_onnx(make_run(folder / "run", "realtime"), folder / "out", name="mine", licence="CC0"))
+
+
+def test_the_last_whole_line_of_the_figures_is_recorded(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "realtime")
+    assert training_record(run, config_from_run(run))["result"] == {}
+    (run / "stats.jsonl").write_text('{"step": 5, "content": 0.5}\n{"step": 10, "conte')  # a kill, a full disk
+    assert training_record(run, config_from_run(run))["result"] == {"step": 5, "content": 0.5}
 
 
 def test_file_has_the_contract_and_no_local_path(exported: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stylesdk.cli import main, parse_size
+from stylesdk.cli import _explain, main, parse_size
 from stylesdk.doctor import conflicts
 from stylesdk.frames import recolored
 from stylesdk.live import memory
@@ -80,6 +81,8 @@ def test_run_test_pattern_to_null(tmp_path: Path) -> None:
         (("run", "test:1", "--strength", "2"), 2, "strength"),
         (("webcam", "--smoothing", "2"), 2, "smoothing"),
         (("nonsense",), 2, "nonsense"),
+        (("export", "n" * 300, "-o", "out"), 1, "File name too long"),
+        (("export", "none", "-o", "out", "--name", "a/b"), 1, "the name 'a/b'"),
         (("bench", "--size", "big"), 2, "1280x720"),
         (("train", "a.jpg", "--photos", "none", "-o", "run"), 1, "no picture below"),
         (("export", "none", "-o", "out"), 1, "config.json"),
@@ -105,6 +108,14 @@ def test_mistakes_get_one_message_and_no_traceback(
     assert message in re.sub(r"\s+", " ", told.err.replace("│", "")), told.err
     assert "Traceback" not in told.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_entered_is_told_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _explain(PermissionError(errno.EACCES, "Permission denied", "locked/run")) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: got: Permission denied: locked/run; expected") and "Do this: check" in told
+    with pytest.raises(ConnectionResetError):  # nothing of the user's: its traceback helps to mend it
+        _explain(ConnectionResetError(errno.ECONNRESET, "reset"))
 
 
 def test_bench_writes_json(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from styletrainer.config import config_from_dict, settings_from_toml
+from styletrainer.config import config_from_dict, config_from_run, settings_from_toml
 from styletrainer.data.crops import CONTEXT, Crops, crop_batches, read_artwork
 from styletrainer.data.photos import list_photos
 from styletrainer.data.pictures import photos_with_pictures
@@ -113,6 +113,10 @@ def test_several_styles_and_one_more_on_the_command_line(settings: Settings, tmp
     found = resolved("new.jpg", "--add-to", str(tmp_path / "before"))
     assert (found["styles"], found["new_style_only"]) == (["a", "b", "new"], True)
     assert found["generator_options"] == {"size": "base"}
+    # the new style is learned as the others were: crops, size of strokes, losses; unless told otherwise
+    assert (found["crop"], found["artwork_size"], found["style_octaves"]) == (64, 96, 2)
+    other = resolved("new.jpg", "--add-to", str(tmp_path / "before"), "--set", "artwork_size=200")
+    assert (other["artwork_size"], other["crop"]) == (200, 64)
     with pytest.raises(TrainError, match="--add-to alone"):
         resolved("new.jpg", "--add-to", str(tmp_path / "before"), "--size", "nano")
     other = {"styles": ["a", "b"], "artworks": ["a.jpg", "b.jpg"], "recipe": "gramcode", "generator_options": {}}
@@ -175,14 +179,37 @@ def test_artwork_is_scaled_to_its_short_side(settings: Settings) -> None:
         ({"critic_strided": 5}, "critic_strided: got 5, too many for crops of 64 pixels"),
         ({"recipe": "cyclegan", "look": "bold"}, "look: got 'bold', expected none: cyclegan does not read it"),
         ({"recipe": "unit", "style_weight": 2}, "style_weight: got 2, expected none: unit does not read it"),
-        ({"recipe": "cyclegan", "style_octaves": 1}, "style_octaves: got 1, expected none: cyclegan does not read it"),
         ({"recipe": "unit", "style_layers": {"relu1_2": 1.0}}, "expected none: unit does not read it"),
+        ({"seed": 2**63}, r"seed: got 9223372036854775808, expected less than 2\^63"),
+        ({"styles": ["a,b", "c"], "artworks": ["x", "y"]}, r"styles: got 'a,b', expected names without , = : / \\ "),
+        ({"generator_options": {"styles": 2}}, "generator_options: got styles, expected none"),
+        ({"content_layers": {}}, "content_layers: got {}, expected a layer at least"),
+        ({"style_layers": {"relu1_2": 0.0}}, "style_layers: .* not all 0"),
+        ({"style_layers": {"relu1_2": float("nan")}}, "style_layers: .* weights from 0 on"),
+        ({"style_octaves": 6}, "style_octaves: got 6, too many for crops of 64 pixels"),
+        ({"style_octaves": 4, "style_layers": {"relu5_1": 1.0}}, "style_octaves: got 4, too many for crops of 64"),
+        ({"recipe": ["a"]}, r"recipe: got \('a',\), expected str"),
+        ({"recipe_options": "x"}, "recipe_options: got 'x', expected dict"),
+        ({"artworks": [1]}, r"artworks: got \[1\], expected texts alone"),
+        ({"recipe": "crossdomain", "generator": "crossdomain", "moment_weight": "abc"}, "moment_weight: got 'abc'"),
+        ({"recipe": "crossdomain", "generator": "crossdomain", "code_weight": -3}, "code_weight: got -3, expected a n"),
+        ({"recipe": "crossdomain", "generator": "crossdomain", "critic_scales": 1.5}, "critic_scales: got 1.5, exp"),
         ({"recipe": "gramcode", "grid_weight": 2}, "grid_weight: got 2, expected none: gramcode does not read it"),
     ],
 )
 def test_settings_of_the_wrong_kind(settings: Settings, change: Settings, words: str) -> None:
     with pytest.raises(TrainError, match=words):
         config_from_dict(settings | change, "the test")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b'{"steps": 1', "Expecting"), (b"[1]", "no table of settings"), (b'{"run": "\xff"}', "utf-8")],
+)
+def test_damaged_settings_of_a_run(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(TrainError, match=rf"config.json, which does not read as settings \(.*{words}(.|\n)*Do this"):
+        config_from_run(tmp_path)
 
 
 def test_no_network_names_the_local_alternative(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,16 @@ def test_every_loss_is_what_is_computed_by_hand(cyclegan: Settings) -> None:
     assert next(turns, None) is None
 
 
+def test_the_way_back_begins_from_a_picture(cyclegan: Settings) -> None:
+    """What the generator paints outside of 0-1 is cut off at inference, and so must not help in training."""
+    recipe = built(cyclegan | {"identity_weight": 0})
+    recipe.generator, recipe.back = Line(4.0), Line(0.25, -0.4)
+    a, b = (torch.full((2, 3, 64, 64), value, dtype=torch.float64) for value in (0.5, 0.3))
+    turn = next(recipe.turns({"a": a, "b": b}, STEP))  # painted 2, unpainted -0.325
+    assert float(turn.terms["cycle_a"]) == pytest.approx(0.5 - (0.25 - 0.4), rel=1e-6)
+    assert float(turn.terms["cycle_b"]) == pytest.approx(0.3, rel=1e-6)
+
+
 def test_identity_of_weight_0_is_left_out(cyclegan: Settings) -> None:
     line = stats(run(cyclegan, identity_weight=0, pool=0, steps=2))[-1]
     assert "identity" not in line and np.isfinite(line["total"])

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import pytest
 import torch
+import torch.nn.functional as F
 from runs import Settings, assert_same_weights, many, run, stats
 from safetensors.torch import load_file
 from torch import Tensor
@@ -97,6 +98,16 @@ def test_table_is_what_the_averaged_encoder_makes_of_the_whole_artworks(gramcode
         expected = averaged.encoder()(tensor_from_rgb(read_artwork(Path(path), 96, 64))[None])
         torch.testing.assert_close(code, expected)
         assert not torch.allclose(code, own)
+
+
+@torch.no_grad()
+def test_an_artwork_has_nearly_one_code_in_whatever_size_it_comes(gramcode: Settings) -> None:
+    found = recipe(gramcode)
+    assert int(found.generator.get_buffer("short_side")) == 96
+    artwork = tensor_from_rgb(read_artwork(Path(gramcode["artworks"][0]), 96, 64))[None]  # type: ignore[index]
+    larger = F.interpolate(artwork, scale_factor=3.0, mode="bilinear")
+    whole, unscaled = (found.generator.encode(picture)[0] for picture in (artwork, larger))
+    assert (found.generator.encoder()(larger) - whole).norm() < 0.2 * (unscaled - whole).norm()
 
 
 def gradients(found: GramCodeGAN, batch: dict[str, Tensor], step: Step) -> list[Tensor]:

@@ -347,6 +347,10 @@ def test_command_line_takes_pairs(paired: Settings) -> None:
         ({"tv_weight": 2, "look": "bold"}, r"look: got 'bold', expected none: .*\n.*tv_weight: got 2, expected none"),
         ({"descriptor": "resnet"}, "expected descriptor vgg16 or vgg19, fusion em or greedy"),
         ({"components": 0}, "expected components 1-64"),
+        ({"components": 2.5}, "components: got 2.5, expected int"),
+        ({"mrf_weight": -1}, "mrf_weight: got -1, expected a number from 0 on"),
+        ({"mrf_layers": "relu3_1"}, "mrf_layers: got 'relu3_1', expected tuple"),
+        ({"generator_options": {"code": 257}}, "code 257 is not in 1 to 256"),
     ],
 )
 def test_settings_that_do_not_fit(paired: Settings, changes: Settings, expected: str) -> None:
@@ -361,6 +365,8 @@ def test_settings_that_do_not_fit(paired: Settings, changes: Settings, expected:
 def test_other_generator_and_other_names_of_styles_are_refused(paired: Settings) -> None:
     with pytest.raises(TrainError, match="got: generator johnson; expected: paired"):
         run(paired, generator="johnson", generator_options={})
+    with pytest.raises(TrainError, match=r"got: classes among generator_options(.|\n)*--set classes=NUMBER"):
+        run(paired, generator_options={"classes": 4})
     with pytest.raises(TrainError, match="got: styles wave, udnie; expected: blue, red"):
         run(paired, styles=["wave", "udnie"])
 

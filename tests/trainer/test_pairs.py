@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,7 @@ def test_everything_that_is_wrong_is_told_at_once(table: Path) -> None:
     folder = table.parent
     (folder / "broken.png").write_bytes((folder / "sources/0.png").read_bytes()[:60])
     cv2.imwrite(str(folder / "small.png"), np.zeros((40, 50, 3), np.uint8))
+    cv2.imwrite(str(folder / "tiny.png"), np.zeros((15, 80, 3), np.uint8))
     text = wrong(
         table,
         HEADER + ",mask",
@@ -68,9 +70,10 @@ def test_everything_that_is_wrong_is_told_at_once(table: Path) -> None:
         "sources/1.png,targets/1-red.png",
         "sources/2.png,targets/2-blue.png,blue,1,small.png",
         "sources/1.png,targets/1-blue.png,b=c,1,",
+        "tiny.png,tiny.png,red,1,",
     )
     for expected in (
-        "has 11 problem(s)",
+        "has 13 problem(s)",
         "line 3: source sources/none.png is not there",
         "line 4: source broken.png does not read as a picture",
         "line 5: target small.png: 50x40 pixels, expected 96x80 as its source",
@@ -82,6 +85,7 @@ def test_everything_that_is_wrong_is_told_at_once(table: Path) -> None:
         "line 11: 2 fields, expected 5",
         "line 12: mask small.png: 50x40 pixels",
         "line 13: style 'b=c', expected a name without",
+        "line 14: source tiny.png: 80x15 pixels, expected 16 or more a side",
         "expected: a CSV in UTF-8 with the columns source,target,style,similarity[,mask]",
     ):
         assert expected in text, text
@@ -95,6 +99,9 @@ def test_everything_that_is_wrong_is_told_at_once(table: Path) -> None:
         ([HEADER + ",style", ROW + ",x"], r"column\(s\) style more than once"),
         ([HEADER], "no pair below the header"),
         ([""], "lacks the column"),
+        ([HEADER.replace(",", ";")], "separate fields by commas, not semicolons"),
+        ([HEADER, ROW.replace("sources/0.png", "x" * 300)], "line 2: source x+ is not there"),
+        ([HEADER, ROW.replace("sources/0.png", "a\0b")], "line 2: source a.b is not there"),
         ([HEADER, 'sources/0.png,"targets/0-red.png,red,1'], "not CSV"),
     ],
 )
@@ -117,7 +124,9 @@ def test_sources_are_kept_for_the_test_with_all_of_their_pairs(table: Path) -> N
     learned, kept = held_out(pairs, 0.5)
     assert {p.source for p in learned}.isdisjoint({p.source for p in kept})
     assert len(kept) == 4 and len(learned) == 4
-    assert held_out(pairs, 0.1) == (pairs, [])
+    assert held_out(pairs, 0.1) == (pairs, []) == held_out(pairs, 0)  # of four sources none can be spared
+    more = [replace(p, source=Path(f"{n}.png")) for n, p in enumerate([*pairs, *pairs])]
+    assert len(held_out(more[:6], 0.1)[1]) == 1
     alone = [pairs[0], *[p for p in pairs[2:] if p.style == "blue"]]  # red has one pair, of the first source
     assert pairs[0] in held_out(alone, 0.9)[0] and styles_of(held_out(alone, 0.9)[0]) == ["blue", "red"]
 

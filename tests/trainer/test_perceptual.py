@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from styletrainer.errors import TrainError
 from styletrainer.perceptual import ENVIRONMENT, VGG, Perceptual, load_weight_sets
@@ -39,6 +40,15 @@ def test_missing_and_corrupt_weight_files(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(TrainError, match="does not read as weights"):
         load_weight_sets([tmp_path / "bad.safetensors"])
+    save_file({"body.0.weight": torch.zeros(1)}, tmp_path / "generator.safetensors")
+    with pytest.raises(TrainError, match=r"generator.safetensors, whose weights are of another network(.|\n)*--vgg"):
+        load_weight_sets([tmp_path / "generator.safetensors"])
+
+
+def test_what_lies_beside_the_weights_is_no_mistake(material: Path, tmp_path: Path) -> None:
+    shutil.copy(material / "vgg.safetensors", tmp_path)
+    save_file({"body.0.weight": torch.zeros(1)}, tmp_path / "generator.safetensors")
+    assert len(load_weight_sets([tmp_path / "vgg.safetensors"])) == 1
 
 
 def test_environment_names_the_weights(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:

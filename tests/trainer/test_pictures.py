@@ -81,6 +81,14 @@ def test_picture_of_another_size_than_its_photo_is_told_at_the_start(settings: S
         photos_with_pictures(list_photos(photos), photos, [folder])
 
 
+def test_folder_without_a_picture_is_told_with_what_to_do_about_it(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(
+        TrainError, match=r"no picture below .*pictures;(.|\n)*Do this: paint every photo: stylesdk run"
+    ):
+        run(settings, pictures=[str(tmp_path / "pictures")])
+
+
 def test_photo_without_a_picture(settings: Settings, tmp_path: Path) -> None:
     folder = Path(inverted(settings, tmp_path / "pictures"))
     (folder / "3.png").unlink()

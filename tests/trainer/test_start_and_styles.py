@@ -51,6 +51,13 @@ def test_start_with_styles_in_another_order(settings: Settings, tmp_path: Path) 
         run(many(settings, "ba"), run=str(tmp_path / "other"), start=str(before))
 
 
+def test_start_from_a_run_of_another_generator(settings: Settings, tmp_path: Path) -> None:
+    before = run(settings, steps=1)
+    options = {"generator": "johnson", "generator_options": {"channels": 4, "n_blocks": 1}}
+    with pytest.raises(TrainError, match="a run of generator realtime; expected: one of johnson"):
+        run(settings, start=str(before), run=str(tmp_path / "other"), **options)
+
+
 def test_several_styles_in_one_network(settings: Settings, tmp_path: Path) -> None:
     folder = run(many(settings), pictures=[inverted(settings, tmp_path / "pictures")] * 2, steps=8)
     table = load_file(folder / WEIGHTS)["stem.affine"]

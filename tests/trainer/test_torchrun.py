@@ -8,17 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from runs import Settings, assert_same_weights, run, small_run, stats
 from safetensors.torch import load_file
+from torch import nn
 
 from styletrainer.config import config_from_run
+from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.run.checkpoint import WEIGHTS, load_checkpoint
 from styletrainer.run.report import STATS
+from styletrainer.run.training import _refuse_other_weights
 
 TRAIN = """
 import io, json, os, pathlib, sys
@@ -73,6 +79,22 @@ def test_two_processes_equal_one_with_the_doubled_batch(settings: Settings, two:
     assert (left["world"], right["world"]) == (1, 2)
     for term, norm in left["balance"]["norms"][0].items():
         assert right["balance"]["norms"][0][term] == pytest.approx(norm, rel=1e-3)
+
+
+@pytest.mark.parametrize(("other", "differ"), [((4, 7), False), ((0, 7), True), ((4, 8), True)])
+def test_processes_that_do_not_begin_alike_are_told(other: tuple[int, int], differ: bool) -> None:
+    """Two processes, the second of which has no run folder, or another one's weights."""
+    weights = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        weights.weight.view(torch.int32).fill_(7)
+    fabric = SimpleNamespace(
+        world_size=2, device="cpu", all_gather=lambda mine: torch.stack([mine, torch.tensor(other)])
+    )
+    players = {"generator": SimpleNamespace(module=weights)}
+    training: Any = SimpleNamespace(fabric=fabric, step=4, players=players, config=SimpleNamespace(run="runs/a"))
+    told = pytest.raises(TrainError, match=r"at the steps 4, \d of runs/a, or with other") if differ else nullcontext()
+    with told:
+        _refuse_other_weights(training)
 
 
 def assert_close_networks(one: Path, two: Path) -> None:

@@ -21,7 +21,7 @@ Mask = NDArray[Any]
 
 
 @torch.no_grad()
-def blended(run: Path, photo: Picture, masks: Mapping[str, Mask]) -> Picture:
+def blended(run: Path | str, photo: Picture, masks: Mapping[str, Mask]) -> Picture:
     """``photo`` with every style of ``masks`` in its region.
 
     Args:
@@ -37,6 +37,7 @@ def blended(run: Path, photo: Picture, masks: Mapping[str, Mask]) -> Picture:
         TrainError: a run without banks, a style that it does not have, a mask of another size or with numbers below
             zero, a pixel that no mask covers.
     """
+    run = Path(run)
     config = config_from_run(run)
     generator = build_generator(config.generator, config.all_generator_options())
     if not isinstance(generator, StyleBank) or not config.styles:

@@ -94,7 +94,9 @@ def train(
         typer.Option("--set", help="SETTING=VALUE, any setting of the run, such as style_weight=2."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")] = True,
-    dry_run: Annotated[bool, typer.Option(help="Check and print the settings, train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Check the settings, not the files, and print them; train nothing.")
+    ] = False,
 ) -> None:
     """Train a generator that paints photos in the style of ARTWORKS.
 
@@ -135,7 +137,7 @@ def train(
             )
         if not artworks:
             raise TrainError("got: --add-to without an artwork; expected: the picture of the new style.")
-        values |= _added(add_to, artworks)
+        values = _learned_alike(add_to) | values | _added(add_to, artworks)
     for item in settings or []:
         values |= _setting(item)
     if values.get("minutes") and "steps" not in values:
@@ -149,7 +151,16 @@ def train(
 
     run = run_training(resolved, console, resume)
     if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes
-        console.print(f"{run}: done. Next: stylesdk export {run} -o models", highlight=False, soft_wrap=True)
+        console.print(
+            f"{run}: done. Next: stylesdk export {run} -o models", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+def _learned_alike(run: Path) -> dict[str, Any]:
+    """Settings of ``run`` that a style added to it takes over unless told otherwise: losses, size of strokes."""
+    before = dataclasses.asdict(config_from_run(run))
+    weights = [name for name in before if name.endswith(("_weight", "_layers"))]
+    return {name: before[name] for name in (*weights, "style_octaves", "crop", "artwork_size", "recipe_options")}
 
 
 def _added(run: Path, artworks: list[Path]) -> dict[str, Any]:

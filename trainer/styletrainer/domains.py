@@ -5,12 +5,10 @@ Nothing in A belongs to anything in B. B may be a single painting: crops of it a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +36,7 @@ SCALES = 2**0.5
 UNREAD = (
     *("look", "content_weight", "style_weight", "tv_weight"),
     *("grid_weight", "equivariance_weight", "teacher_weight"),
-    *("content_layers", "style_layers", "style_octaves"),
+    *("content_layers", "style_layers"),
 )
 
 
@@ -167,15 +165,6 @@ def _kept(path: Photo, largest: int) -> Picture:
     """An artwork, its short side at most ``largest``: few scans are read again and again, and they are large."""
     picture = _read(path)
     return scaled(picture, largest) if min(picture.shape[:2]) > largest else picture
-
-
-def check_amounts(options: Any) -> None:
-    """Raise ValueError for a field of a recipe's ``Options`` that is no number from 0 on; one of int must be whole."""
-    for entry in dataclasses.fields(options):
-        value = getattr(options, entry.name)
-        kinds = (int,) if entry.type == "int" else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{entry.name}: got {value!r}, expected {entry.type} from 0 on")
 
 
 def players_of(config: TrainConfig, generators: nn.Module, critics: nn.Module) -> dict[str, Player]:

@@ -189,6 +189,8 @@ def load_weight_sets(paths: Sequence[Path] = (), network: str = "vgg19") -> list
     if not paths:
         return [_download(which)]
     weight_sets = [_load(path, which) for path in paths]
+    for path, weights in zip(paths, weight_sets, strict=True):
+        _refuse_other(weights, path, which)
     if network == "vgg19" and not any("features.34.weight" in w or "proj1_1.weight" in w for w in weight_sets):
         beside = {s for p in paths for s in p.parent.glob("*.safetensors")} - set(paths)
         weight_sets += [w for w in (_load(path, which) for path in sorted(beside)) if "proj1_1.weight" in w]
@@ -223,12 +225,16 @@ def _load(path: Path, which: Network) -> Weights:
             f"got: {path}, which does not read as weights ({error}).\n"
             f"Do this: download it again; .safetensors or torchvision's {which.name} .pth are expected."
         ) from error
-    _refuse_other(weights, path, which)
     return weights
 
 
 def _refuse_other(weights: Weights, path: Path, which: Network) -> None:
     """VGG-16 and VGG-19 have the same keys up to relu3_3: the fourth convolution of block 3 tells them apart."""
+    if "features.0.weight" not in weights and "proj1_1.weight" not in weights:
+        raise TrainError(
+            f"got: {path}, whose weights are of another network; expected: {which.name} weights.\n"
+            f"Do this: give {which.option} a {which.name} file, or leave it out to download the weights."
+        )
     held = "VGG-19" if "features.16.weight" in weights else "VGG-16" if "features.17.weight" in weights else which.name
     if held != which.name:
         raise TrainError(

@@ -136,21 +136,25 @@ def config_from_dict(values: dict[str, Any], source: str, stored: bool = False) 
         problems.append(str(error))
     if problems:
         listed = "\n  ".join(problems)
-        raise TrainError(f"{source} has {len(problems)} problem(s):\n  {listed}")
+        raise TrainError(
+            f"{source} has {len(problems)} problem(s):\n  {listed}\n"
+            "Do this: mend them; `stylesdk train ... --dry-run` without them lists every setting."
+        )
     return config if stored else config.with_pictures_by_name()
 
 
 def with_recipe_settings(values: dict[str, Any]) -> dict[str, Any]:
     """Over the recipe's ``DEFAULTS``; what only its ``Options`` know goes into ``recipe_options``."""
-    recipe = values.get("recipe", "hybrid")
-    if recipe not in RECIPES:
-        return values
+    recipe, given = values.get("recipe", "hybrid"), values.get("recipe_options", {})
+    artworks = values.get("artworks", ())
+    texts = isinstance(artworks, (list, tuple)) and all(isinstance(artwork, str) for artwork in artworks)
+    if not isinstance(recipe, str) or recipe not in RECIPES or not isinstance(given, dict) or not texts:
+        return values  # and what is wrong with them is told with all the rest
     found = recipe_class(recipe)
     own = {entry.name for entry in dataclasses.fields(found.Options)}
-    options = values.get("recipe_options", {}) | {k: v for k, v in values.items() if k in own}
+    options = given | {k: v for k, v in values.items() if k in own}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     rest = {k: v for k, v in values.items() if k not in own}
-    artworks = rest.get("artworks", ())
     if getattr(found, "EVERY_ARTWORK_A_STYLE", False) and len(artworks) > 1 and not rest.get("styles"):
         rest["styles"] = [Path(artwork).stem for artwork in artworks]
     return found.DEFAULTS | rest | ({"recipe_options": options} if options else {})
@@ -161,7 +165,16 @@ def config_from_run(run: Path) -> TrainConfig:
     path = run / "config.json"
     if not path.is_file():
         raise TrainError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`.")
-    return config_from_dict(json.loads(path.read_text(encoding="utf-8")), str(path), stored=True)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("no table of settings")
+    except ValueError as error:  # not UTF-8, not JSON
+        raise TrainError(
+            f"got: {path}, which does not read as settings ({error}); expected: what `stylesdk train` wrote.\n"
+            "Do this: bring the folder back from a copy, or train again into another one."
+        ) from error
+    return config_from_dict(values, str(path), stored=True)
 
 
 def settings_from_toml(path: Path) -> dict[str, Any]:
@@ -174,4 +187,7 @@ def settings_from_toml(path: Path) -> dict[str, Any]:
             f"got: {path}, where line {line} is not UTF-8; expected: TOML in UTF-8.\nDo this: save the file as UTF-8."
         ) from error
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise TrainError(f"got: {path}, which does not read as TOML: {error}") from error
+        raise TrainError(
+            f"got: {path}, which does not read as TOML: {error}; expected: settings, NAME = VALUE, a line each.\n"
+            "Do this: check the path and that line; `stylesdk train --dry-run` lists all settings."
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from styletrainer.discriminators import least_size
 from styletrainer.generators import GENERATORS, build_generator, holds_several_styles
 from styletrainer.recipes import RECIPES, recipe_class
 from styletrainer.run.balance import LOOKS
+from styletrainer.style_names import UNSAYABLE, is_style_name
 
 if TYPE_CHECKING:  # the package imports this module
     from styletrainer.config import TrainConfig
@@ -42,7 +44,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 def problems_of(config: TrainConfig, stored: bool = False) -> list[str]:
     """Everything that is wrong with these settings, one line each; ``stored``: those of a run that was made."""
-    if wrong := _wrong_types(config):
+    if wrong := _wrong_types(type(config), vars(config)):
         return wrong
     choices = {
         "recipe": (config.recipe, tuple(RECIPES)),
@@ -57,7 +59,7 @@ def problems_of(config: TrainConfig, stored: bool = False) -> list[str]:
         for name, (got, wanted) in choices.items()
         if got not in wanted
     ]
-    found += _out_of_range(config) + _wrong_data(config) + _wrong_styles(config)
+    found += _out_of_range(config) + _wrong_layers(config) + _wrong_data(config) + _wrong_styles(config)
     found += [] if stored else _half_named_pictures(config) + _unread(config)
     if not (config.content_weight or config.style_weight or config.adversarial_weight or config.pictures):
         found.append("pictures: got none, expected a folder a style, since no other loss has a weight (--pictures)")
@@ -69,12 +71,14 @@ def problems_of(config: TrainConfig, stored: bool = False) -> list[str]:
 def _wrong_options(config: TrainConfig) -> list[str]:
     """Settings of the recipe and of the generator that these do not take."""
     found = []
-    if config.recipe in RECIPES:
+    if config.recipe in RECIPES and not (found := _wrong_amounts(recipe_class(config.recipe), config.recipe_options)):
         try:
             config.options()
         except (TypeError, ValueError) as error:
             found.append(f"recipe_options: {config.recipe} does not take {config.recipe_options} ({error})")
-    if config.generator in GENERATORS:
+    if "styles" in config.generator_options:
+        found.append("generator_options: got styles, expected none: there are as many as `--many` has artworks")
+    elif config.generator in GENERATORS:
         try:
             with torch.device("meta"):  # without memory: only to see that the options fit
                 build_generator(config.generator, config.all_generator_options())
@@ -83,14 +87,26 @@ def _wrong_options(config: TrainConfig) -> list[str]:
     return found
 
 
-def _wrong_types(config: TrainConfig) -> list[str]:
-    """Fields whose value is not of the kind of their default."""
+def _wrong_amounts(recipe: Any, options: dict[str, Any]) -> list[str]:
+    """Settings of the recipe alone that are of another kind than their default, or no number from 0 on."""
+    if wrong := _wrong_types(recipe.Options, options):
+        return wrong
+    numbers = {name: value for name, value in options.items() if isinstance(value, (int, float))}
+    return [f"{name}: got {n}, expected a number from 0 on" for name, n in numbers.items() if not 0 <= n < math.inf]
+
+
+def _wrong_types(kind: Any, values: dict[str, Any]) -> list[str]:
+    """Fields of the dataclass ``kind`` whose value is not of the kind of their default."""
     found = []
-    for entry in dataclasses.fields(config):
-        value: Any = getattr(config, entry.name)
+    for entry in dataclasses.fields(kind):
+        if entry.name not in values:
+            continue
+        value = values[entry.name]
         kinds = _KINDS[str(entry.type)]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             found.append(f"{entry.name}: got {value!r}, expected {entry.type}")
+        elif isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+            found.append(f"{entry.name}: got {list(value)!r}, expected texts alone")
         elif entry.type == "Layers" and not _all_numbers(value):
             found.append(f"{entry.name}: got {value!r}, expected layer names with numbers")
     return found
@@ -110,6 +126,8 @@ def _out_of_range(config: TrainConfig) -> list[str]:
         for name, value in numbers.items()
         if name != "ema" and not 0 <= value < math.inf
     ]
+    if config.seed >= 2**63:
+        found.append(f"seed: got {config.seed}, expected less than 2^63")
     if config.crop % 16:
         found.append(f"crop: got {config.crop}, expected a multiple of 16")
     if config.crop < least_size(config.critic_strided):
@@ -119,6 +137,27 @@ def _out_of_range(config: TrainConfig) -> list[str]:
     if not 0 <= config.ema < 1:
         found.append(f"ema: got {config.ema}, expected 0 up to 1")
     return found
+
+
+def _wrong_layers(config: TrainConfig) -> list[str]:
+    """Layers that no loss can be made of, and octaves in which a crop is too small for the deepest of them."""
+    unread = getattr(recipe_class(config.recipe), "UNREAD", ()) if config.recipe in RECIPES else ()
+    found = [
+        f"{name}: got {layers}, expected a layer at least, weights from 0 on and not all 0 "
+        f"({name.partition('_')[0]}_weight 0 leaves the loss out)"
+        for name in ("content_layers", "style_layers")
+        if name not in unread and not _weighs_something(layers := getattr(config, name))
+    ]
+    blocks = [int(block) for layer in config.style_layers for block in re.findall(r"^relu(\d)_", layer)]
+    least = 2 ** (max(blocks, default=1) - 1)  # a pixel behind as many poolings
+    octaves = "style_octaves" not in unread and config.style_octaves >= 1
+    if octaves and config.crop >> (config.style_octaves - 1) < least:
+        found.append(f"style_octaves: got {config.style_octaves}, too many for crops of {config.crop} pixels")
+    return found
+
+
+def _weighs_something(layers: dict[str, float]) -> bool:
+    return all(0 <= weight < math.inf for weight in layers.values()) and sum(layers.values()) > 0
 
 
 def _unread(config: TrainConfig) -> list[str]:
@@ -152,7 +191,11 @@ def _wrong_styles(config: TrainConfig) -> list[str]:
     if config.pictures and len(config.pictures) != expected:
         found.append(f"pictures: got {len(config.pictures)} folders, expected {expected}, one a style that learns")
     if len(config.styles) == 1 or len(set(config.styles)) != len(config.styles):
-        found.append(f"styles: got {', '.join(config.styles)}, expected two or more different names")
+        found.append(f"styles: got {', '.join(config.styles)}, expected two or more different names, those of artworks")
+    if odd := [name for name in config.styles if not is_style_name(name)]:
+        found.append(
+            f"styles: got {', '.join(map(repr, odd))}, expected names without {UNSAYABLE} (rename the artworks)"
+        )
     if config.styles and config.generator in GENERATORS and not holds_several_styles(config.generator):
         able = ", ".join(filter(holds_several_styles, GENERATORS))
         found.append(f"generator: got {config.generator}, expected one that holds several styles: {able}")

@@ -32,7 +32,7 @@ def read_picture(path: Photo) -> Picture | None:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error):
+    except (OSError, ValueError, cv2.error):  # ValueError: a name with a null byte
         return None
     return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1])
 

@@ -90,8 +90,10 @@ def place(photo: Photo, of: Path) -> PurePosixPath:
     return photo.inside if isinstance(photo, Packed) else PurePosixPath(photo.relative_to(of).as_posix())
 
 
-def list_photos(source: Path) -> list[Photo]:
+def list_photos(source: Path, advice: str = f"give --photos some hundred photos.\n{FREE_SETS}") -> list[Photo]:
     """Every picture in a folder, searched in depth, in a zip, or in the tars of a WebDataset, also in a folder; sorted.
+
+    ``advice``: what to do where there is none.
 
     Raises:
         TrainError: there is none; a folder has pictures beside tars, and whichever are meant, the others would be left
@@ -117,7 +119,7 @@ def list_photos(source: Path) -> list[Photo]:
     if not found:
         raise TrainError(
             f"got: no picture below {source}; expected: {PHOTO_SOURCES} ({', '.join(sorted(SUFFIXES))}).\n"
-            f"Do this: give --photos some hundred photos.\n{FREE_SETS}"
+            f"Do this: {advice}"
         )
     return found
 

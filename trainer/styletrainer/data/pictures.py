@@ -10,6 +10,8 @@ from styletrainer.data.crops import read_picture
 from styletrainer.data.photos import Photo, list_photos, place
 from styletrainer.errors import TrainError, listed
 
+_ADVICE = "paint every photo: stylesdk run PHOTOS -s TEACHER.onnx -o PICTURES"
+
 
 def photos_with_pictures(
     photos: Sequence[Photo], of: Path, folders: Sequence[Path]
@@ -35,7 +37,7 @@ def photos_with_pictures(
 
 def _pictures_of(photos: Sequence[Photo], of: Path, folder: Path) -> dict[Photo, Photo]:
     """The file in ``folder`` for every photo that has one: the same place and stem, any suffix."""
-    by_place = {_place(path, folder): path for path in list_photos(folder)}
+    by_place = {_place(path, folder): path for path in list_photos(folder, _ADVICE)}
     found = {photo: by_place[_place(photo, of)] for photo in photos if _place(photo, of) in by_place}
     lacking = [photo for photo in photos if photo not in found]
     # One that reads is enough to refuse, so that another run's folder is not searched to its end.

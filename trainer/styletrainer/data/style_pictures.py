@@ -43,7 +43,7 @@ class Artworks:
         for entry in map(Path, entries):
             try:
                 if entry.is_dir():
-                    paths = list_photos(entry)
+                    paths = list_photos(entry, "put artworks there, or name their files.")
                     self.wholes.append(self._some(entry, paths))
                     self.styles.append(paths)
                 else:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from styletrainer.generators.branches import smooth_kernel
 from styletrainer.generators.frame_units import InFrameUnits
-from styletrainer.generators.resampling import resampling
+from styletrainer.generators.resampling import AtShortSide
 from styletrainer.losses.distances import moments
 
 _EPSILON = 1e-5
@@ -165,25 +165,8 @@ class CrossDomain(nn.Module):
 
     def encoder(self) -> nn.Module:
         """RGB float (1, 3, H, W), 0-1, any size -> its code (code,): the picture in the size of training, encoded."""
-        return _WholePicture(self)
+        return AtShortSide(self.style.eval(), int(self.get_buffer("short_side")))
 
     def fold(self) -> nn.Module:
         """The inference network, BGR 0-255 and a code -> BGR 0-255."""
         return InFrameUnits(self)
-
-
-class _WholePicture(nn.Module):
-    """The style encoder behind a scaling to the size in which artworks were learned: the size of strokes is style."""
-
-    def __init__(self, generator: CrossDomain) -> None:
-        super().__init__()
-        self.style = generator.style.eval()
-        self.short_side = int(generator.get_buffer("short_side"))
-
-    def forward(self, picture: Tensor) -> Tensor:
-        short = torch.sym_min(picture.shape[2], picture.shape[3])
-        step = picture.new_tensor(1.0) * short / self.short_side  # pixels of the old that make a new one
-        sides = picture.shape[2:]
-        rows, columns = (resampling(side, side * self.short_side // short, step) for side in sides)
-        code: Tensor = self.style(rows @ picture @ columns.T)[0]
-        return code

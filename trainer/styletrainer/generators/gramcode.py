@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from styletrainer.generators.gramcode_decoder import Decoder, Modulation, RandomLayer
 from styletrainer.generators.gramcode_encoder import Encoder
 from styletrainer.generators.gramcode_style import StyleLayer
+from styletrainer.generators.resampling import AtShortSide
 
 NOISE = 64  # length of the noise vector
 _HIDDEN = 64  # length of the LSTM's state, and of the photo's descriptor
@@ -49,6 +50,7 @@ class GramCode(nn.Module):
         # Drawn once, and saved: a new one a frame would be flicker.
         self.register_buffer("noise", torch.randn(1, NOISE))
         self.register_buffer("table", torch.zeros(styles, self.code))
+        self.register_buffer("short_side", torch.tensor(384))  # of the artworks that it learned
 
     def forward(self, x: Tensor, style: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """RGB float (N, 3, H, W), 0-1 -> the same shape, 0-1.
@@ -89,8 +91,8 @@ class GramCode(nn.Module):
         return single
 
     def encoder(self) -> nn.Module:
-        """Style picture, RGB float (1, 3, H, W), 0-1, any size -> its code (C,)."""
-        return _StyleEncoder(self)
+        """RGB float (1, 3, H, W), 0-1, any size -> its code (C,): the picture in the size of training, encoded."""
+        return AtShortSide(_StyleEncoder(self), int(self.get_buffer("short_side")))
 
     def fold(self) -> nn.Module:
         """The inference network, BGR 0-255 and code (C,) -> BGR 0-255, with the noise map as a constant."""
@@ -107,10 +109,9 @@ class _StyleEncoder(nn.Module):
     def __init__(self, generator: GramCode) -> None:
         super().__init__()
         self.generator = generator.eval()
-        self.code, self.stride = generator.code, generator.stride
 
     def forward(self, picture: Tensor) -> Tensor:
-        return self.generator.encode(picture)[0]
+        return self.generator.encode(picture)
 
 
 class _Folded(nn.Module):

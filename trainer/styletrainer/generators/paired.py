@@ -72,6 +72,8 @@ class Paired(nn.Module):
         classes: int = 8,
         network: str = "vgg16",
     ) -> None:
+        if not 1 <= code <= CHANNELS:
+            raise ValueError(f"code {code} is not in 1 to {CHANNELS}, the numbers of a local descriptor")
         super().__init__()
         c = channels
         self.code, self.styles = code, styles

@@ -110,7 +110,7 @@ def optimize(
         console.print(f"content layer {content}: the VGG-19 weights here stop before {CONTENT_LAYERS[0]}")
     paintings = paint(weight_sets, picture, sources, settings, hardware)
     loss = _run(_shown(paintings, console), output, steps_folder, every or 1)
-    console.print(f"{output}: done, loss {loss:.3g}", highlight=False, soft_wrap=True)
+    console.print(f"{output}: done, loss {loss:.3g}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _inputs(

@@ -71,7 +71,7 @@ def compare(
     except OSError as error:
         raise TrainError(f"got: {error}; expected: a folder that can be written.") from error
     write_comparison(page, found, samples, judge, source)
-    Console().print(f"{page}: {len(found)} runs compared.", highlight=False, soft_wrap=True)
+    Console().print(f"{page}: {len(found)} runs compared.", highlight=False, markup=False, soft_wrap=True)
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -125,7 +125,7 @@ def _artworks(config: TrainConfig) -> tuple[tuple[Tensor, ...], ...]:
 def _pictures_of(entry: Path) -> list[Photo]:
     """The file, or the first pictures of a folder or an archive."""
     single = entry.is_file() and entry.suffix.lower() not in ARCHIVES
-    return [entry] if single else list_photos(entry)[:_MOST]
+    return [entry] if single else list_photos(entry, "put the artworks of the run back.")[:_MOST]
 
 
 def _styles(config: TrainConfig, generator: nn.Module) -> tuple[tuple[str, Tensor | None], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from torch.utils.data import Dataset
 from styletrainer.data.crops import Picture, read_picture, scaled, tensor_from_rgb
 from styletrainer.errors import TrainError
 from styletrainer.pairs.saliency import importance, salient_regions
+from styletrainer.style_names import UNSAYABLE, is_style_name
 
 COLUMNS = ("source", "target", "style", "similarity")
 MASK = "mask"
+_LEAST = 16  # pixels of a picture's shorter side: what the similarity score compares is larger than ten
+_TESTED = 5  # sources from which on one can be spared for the test stage
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ def styles_of(pairs: Sequence[Pair]) -> list[str]:
 def held_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
     """Pairs to learn from and pairs to test with: a ``share`` of the sources, spread, with all of their pairs.
 
-    A source whose absence would leave a style without a pair stays.
+    One at least where there are five. A source whose absence would leave a style without a pair stays.
     """
     sources = list(dict.fromkeys(pair.source for pair in pairs))
-    count = int(share * len(sources))
+    count = max(int(share * len(sources)), 1 if share and len(sources) >= _TESTED else 0)
     learned, kept = list(pairs), []
     for source in sources[:: len(sources) // count][:count] if count else ():
         rest = [pair for pair in learned if pair.source != source]
@@ -117,7 +121,8 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
 
 def _problems_of_header(header: Sequence[str]) -> Iterator[str]:
     if missing := [name for name in COLUMNS if name not in header]:
-        yield f"line 1: lacks the column(s) {', '.join(missing)}; got {', '.join(header) or 'nothing'}"
+        semicolons = " (separate fields by commas, not semicolons)" if any(";" in name for name in header) else ""
+        yield f"line 1: lacks the column(s) {', '.join(missing)}; got {', '.join(header) or 'nothing'}{semicolons}"
     if unknown := [name for name in header if name not in (*COLUMNS, MASK)]:
         yield f"line 1: unknown column(s) {', '.join(unknown)}"
     if twice := [name for name, count in Counter(header).items() if count > 1]:
@@ -127,8 +132,8 @@ def _problems_of_header(header: Sequence[str]) -> Iterator[str]:
 def _problems_of_row(row: dict[str, str]) -> list[str]:
     """What is wrong with the labels."""
     found = [f"{name} is empty" for name in ("source", "target", "style") if not row[name]]
-    if not row["style"].isprintable() or any(sign in row["style"] for sign in ",=:/\\"):
-        found.append(f"style {row['style']!r}, expected a name without , = : / \\ (the command line uses those)")
+    if not is_style_name(row["style"]):
+        found.append(f"style {row['style']!r}, expected a name without {UNSAYABLE} (the command line uses those)")
     try:
         similarity = float(row["similarity"])
     except ValueError:
@@ -150,8 +155,11 @@ def _problems_of_pictures(
             sizes[path] = None if picture is None else picture.shape[:2]
     for name, path in named.items():
         if sizes[path] is None:
-            what = "does not read as a picture" if path.is_file() else "is not there"
+            what = "does not read as a picture" if os.path.isfile(path) else "is not there"
             yield f"{name} {row[name]} {what}"
+    for name, path in named.items():
+        if (size := sizes[path]) and min(size) < _LEAST:
+            yield f"{name} {row[name]}: {size[1]}x{size[0]} pixels, expected {_LEAST} or more a side"
     expected = sizes[named["source"]] if "source" in named else None
     for name, path in named.items():
         size = sizes[path]

@@ -21,7 +21,7 @@ from styletrainer.config import TrainConfig
 from styletrainer.data.crops import sample_photos
 from styletrainer.data.image_pool import ImagePool
 from styletrainer.discriminators import PatchGAN
-from styletrainer.domains import UNREAD, check_amounts, players_of, read_domains, unpaired_batches, whole_picture
+from styletrainer.domains import UNREAD, players_of, read_domains, unpaired_batches, whole_picture
 from styletrainer.generators import build_generator, with_margin
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
 from styletrainer.run.report import styled_rows
@@ -50,9 +50,6 @@ class CycleGAN(nn.Module):
         cycle_weight: float = 10.0
         identity_weight: float = 5.0  # a painting stays as it is when painted, a photo when unpainted; 0 leaves it out
         pool: int = 50  # generated pictures that each critic is shown again; 0 for none
-
-        def __post_init__(self) -> None:
-            check_amounts(self)
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -105,9 +102,10 @@ class CycleGAN(nn.Module):
 
     def _generator_terms(self, a: Tensor, b: Tensor, painted: Tensor, unpainted: Tensor) -> Terms:
         kind = self.config.adversarial
+        # Clamped, as pictures are: what is outside of 0-1 must not carry the way back.
         terms: Terms = {
-            "cycle_a": F.l1_loss(with_margin(self.back, painted), a),
-            "cycle_b": F.l1_loss(with_margin(self.generator, unpainted), b),
+            "cycle_a": F.l1_loss(with_margin(self.back, painted.clamp(0, 1)), a),
+            "cycle_b": F.l1_loss(with_margin(self.generator, unpainted.clamp(0, 1)), b),
         }
         if self.options.identity_weight:
             same_b, same_a = with_margin(self.generator, b), with_margin(self.back, a)

@@ -59,6 +59,7 @@ class GramCodeGAN(nn.Module):
         self.generator = GramCode(**config.all_generator_options())
         if config.start:
             begin_with(self.generator, config, Path(config.start))
+        self.generator.get_buffer("short_side").fill_(max(config.artwork_size, config.crop))
         self.critic = PatchGAN(config.critic_channels, config.critic_strided)
         layers = [*config.content_layers, *config.style_layers]
         self.perceptual = Perceptual(layers, load_weight_sets([Path(p) for p in config.vgg]))

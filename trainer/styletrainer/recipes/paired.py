@@ -82,6 +82,11 @@ class Paired(nn.Module):
         super().__init__()
         if config.generator != "paired":
             raise TrainError(f"got: generator {config.generator}; expected: paired, the only one of this recipe.")
+        if told := {"network", "classes"} & config.generator_options.keys():
+            raise TrainError(
+                f"got: {', '.join(sorted(told))} among generator_options; expected: none, the recipe sets them.\n"
+                "Do this: --set descriptor=vgg16 or vgg19, --set classes=NUMBER."
+            )
         self.options: Paired.Options = config.options()
         pairs = read_pairs(Path(config.pairs))
         self.pairs, self.test_pairs = held_out(pairs, self.options.test_share)

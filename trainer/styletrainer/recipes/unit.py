@@ -26,7 +26,6 @@ from styletrainer.discriminators import PatchGAN
 from styletrainer.domains import (
     UNREAD,
     UnpairedCrops,
-    check_amounts,
     players_of,
     read_domains,
     unpaired_batches,
@@ -72,7 +71,6 @@ class UNIT(nn.Module):
         overlap_crops: int = 48  # withheld crops a domain in which the overlap of latents is measured; 0 for never
 
         def __post_init__(self) -> None:
-            check_amounts(self)
             if 0 < self.overlap_crops < 5:
                 raise ValueError(f"overlap_crops: got {self.overlap_crops}, expected 0, or 5 and more")
 

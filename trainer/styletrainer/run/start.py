@@ -15,6 +15,11 @@ from styletrainer.run.checkpoint import WEIGHTS, load_state, load_weights
 def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
     """Load the weights of ``run``; of a run of several styles a run of one takes its own."""
     before = config_from_run(run)
+    if before.generator != config.generator:
+        raise TrainError(
+            f"got: start {run}, a run of generator {before.generator}; expected: one of {config.generator}.\n"
+            "Do this: start from a run of the same generator, or leave --start out."
+        )
     expected = config.styles[:-1] if config.new_style_only else config.styles
     if config.styles and before.styles != expected:
         raise TrainError(

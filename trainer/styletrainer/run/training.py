@@ -179,6 +179,7 @@ def open_run(training: Training, run: Path, resume: bool) -> None:
             )
         _refuse_other_settings(config, config_from_run(run), run)
         training.load(state)
+    _refuse_other_weights(training)
     if training.fabric.is_global_zero:
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -186,6 +187,25 @@ def open_run(training: Training, run: Path, resume: bool) -> None:
         except OSError as error:
             raise TrainError(f"got: {error}; expected: a run folder that can be written.") from error
     training.fabric.barrier()
+
+
+def _refuse_other_weights(training: Training) -> None:
+    """All processes begin at the same step with the same weights: a node without the run folder would begin anew."""
+    fabric = training.fabric
+    if fabric.world_size == 1:
+        return
+    # The bits of all weights as integers: unlike a sum of floats it is the same on every machine.
+    found = [p.detach().view(torch.int32).sum() for each in training.players.values() for p in each.module.parameters()]
+    mine = torch.stack([torch.tensor(training.step, device=fabric.device), torch.stack(found).sum()])
+    every = fabric.all_gather(mine)
+    assert isinstance(every, torch.Tensor)
+    if len(every.unique(dim=0)) > 1:
+        steps = ", ".join(map(str, every[:, 0].tolist()))
+        raise TrainError(
+            f"got: processes at the steps {steps} of {training.config.run}, or with other weights; expected: the same "
+            "run everywhere.\n"
+            "Do this: put the run folder on a disk that all nodes share, or copy it to each of them."
+        )
 
 
 def _refuse_other_settings(config: TrainConfig, before: TrainConfig, run: Path) -> None:
