@@ -94,9 +94,7 @@ def train(
         typer.Option("--set", help="SETTING=VALUE, any setting of the run, such as style_weight=2."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")] = True,
-    dry_run: Annotated[
-        bool, typer.Option(help="Check the settings, not the files, and print them; train nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Check and print the settings, read no file, train nothing.")] = False,
 ) -> None:
     """Train a generator that paints photos in the style of ARTWORKS.
 
