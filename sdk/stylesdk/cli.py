@@ -296,8 +296,9 @@ def _explain(error: Exception) -> int:
         return 2
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
         error = StyleSDKError(
-            f"got: {error.strerror}: {error.filename}; expected: a path that can be read, and written where this "
-            "command writes.\nDo this: check its name, its owner and rights, and whether the disk has room."
+            f"{error.strerror}: {error.filename}",
+            expected="a path that can be read, and written where this command writes",
+            do="check its name, its owner and rights, and whether the disk has room",
         )
     ours = isinstance(error, StyleSDKError) or type(error).__module__.startswith(("styletrainer", "styleexport"))
     if not ours:

@@ -89,6 +89,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return list(export_onnx(make_run(folder / "run", "realtime"), folder / "out", name="mine", licence="CC0"))
 
 
+@pytest.mark.parametrize("name", ["", "a/b", ".."])
+def test_name_that_is_none_of_a_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExportError, match="expected: that of a file, without a folder"):
+        export_onnx(tmp_path / "run", tmp_path / "out", name=name)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_last_whole_line_of_the_figures_is_recorded(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "realtime")
     assert training_record(run, config_from_run(run))["result"] == {}

@@ -315,7 +315,7 @@ def test_generator_without_codes_is_refused(tiny: Settings) -> None:
     ("option", "value", "text"),
     [
         ("drawn_styles", 0.9, "at most 1 together"),
-        ("photo_styles", -0.1, "shares, 0 to 1"),
+        ("photo_styles", -0.1, "photo_styles: got -0.1, expected a number from 0 on"),
         ("recoloured", 1.5, "recoloured is a share"),
         ("critic_scales", 0, "at least 1"),
         ("style_octaves", 2, "style_octaves: got 2, expected none: crossdomain does not read it"),

@@ -21,7 +21,7 @@ from styleexport.verify import Sample, compare, run_frames, run_torch
 from stylesdk.manifest import Manifest
 from styletrainer.generators import GramCode, with_margin
 from styletrainer.generators.gramcode_decoder import UNITS, DoubledConv, Modulation, RandomLayer, _doubled, _Modulated
-from styletrainer.generators.gramcode_encoder import Encoder, edge_map, luma, texture_map
+from styletrainer.generators.gramcode_encoder import Encoder, UnitConv, edge_map, luma, texture_map
 from styletrainer.generators.gramcode_style import StyleLayer, correlations, strongest
 
 TINY = {"channels": 4, "top": 3, "level_code": 5}
@@ -87,6 +87,25 @@ def test_encoder_levels_and_descriptor() -> None:
     torch.testing.assert_close(encoder.describe(levels), expected)
 
 
+@torch.no_grad()
+def test_no_training_makes_the_features_larger_layer_by_layer() -> None:
+    """What half precision must hold: kernels a thousand times as long, as thousands of steps of Muon make them."""
+    torch.manual_seed(0)
+    encoder = Encoder((4, 8, 16), 6).double()
+    picture = torch.rand(2, 3, 32, 48, dtype=torch.float64)
+    before = encoder(picture)
+    for module in encoder.modules():
+        if isinstance(module, UnitConv):
+            module.weight.mul_(1000)
+            norms = module.kernels().flatten(1).norm(dim=1)
+            torch.testing.assert_close(norms, torch.full_like(norms, module.gain))
+    folded = encoder.fold().double()
+    assert not any(isinstance(module, UnitConv) for module in folded.modules())
+    for was, now, plain in zip(before, encoder(picture), folded(picture), strict=True):
+        torch.testing.assert_close(now, was)
+        torch.testing.assert_close(plain, was, rtol=1e-5, atol=1e-6)
+
+
 # --- the style layer
 
 
@@ -118,7 +137,9 @@ def test_one_linear_layer_codes_all_levels() -> None:
     code = layer.code([features, torch.cat([torch.zeros_like(features), features], 1)])
     torch.testing.assert_close(code[:, :5], code[:, 5:])
     chosen = strongest(correlations(features), 3).flatten(1)
-    torch.testing.assert_close(code[:, :5], chosen @ layer.shared.weight.T + layer.shared.bias)
+    expected = chosen @ layer.shared.weight.T + layer.shared.bias
+    expected = (expected - expected.mean(1, keepdim=True)) / (expected.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(code[:, :5], expected)
 
 
 def test_every_channel_has_its_row_of_the_style_matrix() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,6 +223,18 @@ def test_another_artwork_is_another_run(settings: Settings, tmp_path: Path) -> N
     other.write_bytes(Path(settings["artworks"][0]).read_bytes())  # type: ignore[index]
     with pytest.raises(TrainError, match=r"artworks: \['artwork.png'\] in the run, \['other.png'\] now"):
         run(settings, artworks=[str(other)])
+
+
+def test_another_picture_under_the_name_of_the_artwork_is_another_run(settings: Settings, tmp_path: Path) -> None:
+    artwork = tmp_path / "art.png"
+    shutil.copy(settings["artworks"][0], artwork)  # type: ignore[index]
+    mine = settings | {"artworks": [str(artwork)]}
+    run(mine, steps=2)
+    cv2.imwrite(str(artwork), 255 - cv2.imread(str(artwork)))
+    with pytest.raises(TrainError, match=r"got: art.png, not as .* had it until step 2"):
+        run(mine, steps=4)
+    shutil.copy(settings["artworks"][0], artwork)  # type: ignore[index]
+    assert stats(run(mine, steps=4))[-1]["step"] == 4
 
 
 def test_no_resume_refuses_a_taken_folder(settings: Settings) -> None:

@@ -353,7 +353,7 @@ def test_masks_for_a_run_without_banks(settings: Settings, tmp_path: Path) -> No
 
 
 def test_no_layers(bank_settings: Settings) -> None:
-    with pytest.raises(TrainError, match="no content_layers or no style_layers"):
+    with pytest.raises(TrainError, match=r"style_layers: got \{\}, expected a layer at least"):
         run(bank_settings, style_layers={})
 
 
@@ -370,10 +370,10 @@ def test_everything_wrong_is_told_at_once(bank_settings: Settings, tmp_path: Pat
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ({"stylising_steps": 0}, "stylising_steps is 0, expected a whole number of at least 1"),
-        ({"stylising_steps": 1.5}, "stylising_steps is 1.5"),
-        ({"autoencoder_factor": -1}, "autoencoder_factor is -1, expected 0 or more"),
-        ({"autoencoder_factor": "much"}, "autoencoder_factor is much"),
+        ({"stylising_steps": 0}, "stylising_steps is 0, expected at least 1"),
+        ({"stylising_steps": 1.5}, "stylising_steps: got 1.5, expected int"),
+        ({"autoencoder_factor": -1}, "autoencoder_factor: got -1, expected a number from 0 on"),
+        ({"autoencoder_factor": "much"}, "autoencoder_factor: got 'much', expected float"),
         ({"generator_options": {"bank_layers": 0}}, "0 bank layers"),
     ],
 )

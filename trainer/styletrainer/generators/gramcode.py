@@ -40,6 +40,8 @@ class GramCode(nn.Module):
         super().__init__()
         if not 1 <= top <= channels:
             raise ValueError(f"top {top} is not in 1 to channels, {channels}")
+        if level_code < 2:
+            raise ValueError(f"level_code {level_code} is less than 2")
         widths = (channels, 2 * channels, 4 * channels)
         self.styles, self.code = styles, len(widths) * level_code
         self.features = Encoder(widths, _HIDDEN)
@@ -108,7 +110,8 @@ class _StyleEncoder(nn.Module):
 
     def __init__(self, generator: GramCode) -> None:
         super().__init__()
-        self.generator = generator.eval()
+        self.generator = copy.deepcopy(generator).eval()
+        self.generator.features = generator.features.fold()
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.generator.encode(picture)
@@ -120,6 +123,7 @@ class _Folded(nn.Module):
     def __init__(self, generator: GramCode) -> None:
         super().__init__()
         self.generator = copy.deepcopy(generator).eval()
+        self.generator.features = generator.features.fold()
         self.generator.decoder.out = generator.decoder.out.fold()  # type: ignore[operator]
         self.stride, self.margin = generator.stride, generator.margin
         self.styles, self.code = generator.styles, generator.code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import torch
@@ -43,13 +44,41 @@ def _with_edge(x: Tensor) -> Tensor:
     return F.pad(x, (1, 1, 1, 1), mode="replicate")  # zeros would be an edge around every picture
 
 
+class UnitConv(nn.Conv2d):
+    """Convolution whose kernels have the length ``gain``, each output channel's, whatever its weights have.
+
+    What normalises comes behind the encoder, so nothing else keeps training from making features ever larger, layer by
+    layer, until no half precision holds them. A norm here would take a style's contrast out of its Gram matrix.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, gain: float = 1.0) -> None:
+        super().__init__(channels_in, channels_out, kernel, stride, (kernel - 1) // 2)
+        self.gain = gain
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # Conv2d's own name
+        return F.conv2d(input, self.kernels(), self.bias, self.stride, self.padding)
+
+    def kernels(self) -> Tensor:
+        """(O, I, k, k), each ``[o]`` of the length ``gain``."""
+        return self.gain * F.normalize(self.weight.flatten(1), dim=1).view_as(self.weight)
+
+    @torch.no_grad()
+    def fold(self) -> nn.Conv2d:
+        """The same with constant kernels."""
+        size, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        conv = nn.Conv2d(self.in_channels, self.out_channels, size, stride, padding)
+        conv.weight.copy_(self.kernels())
+        conv.bias.copy_(self.bias)  # type: ignore[union-attr, arg-type]
+        return conv
+
+
 class _Residual(nn.Module):
-    """Residual block (He et al. 2016) without a norm, which would take a style's contrast out of its Gram matrix."""
+    """Residual block (He et al. 2016)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
+        self.first: nn.Module = UnitConv(channels, channels, 3, gain=2**0.5)
+        self.second: nn.Module = UnitConv(channels, channels, 3, gain=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.second(F.relu(self.first(x))))
@@ -65,11 +94,10 @@ class Encoder(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], descriptor: int) -> None:
         super().__init__()
-        self.colours = nn.Conv2d(3, widths[0], 4, 2, 1)
+        self.colours: nn.Module = UnitConv(3, widths[0], 4, 2, gain=2**0.5)
         self.maps = nn.Conv2d(2, widths[0], 3, padding=1)
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise(widths))
-        for conv in (self.colours, self.maps, *self.downs):
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # type: ignore[arg-type]
+        self.downs = nn.ModuleList(UnitConv(a, b, 4, 2, gain=2**0.5) for a, b in pairwise(widths))
+        nn.init.kaiming_normal_(self.maps.weight, nonlinearity="relu")
         self.blocks = nn.ModuleList(map(_Residual, widths))
         self.pooled = nn.Linear(sum(widths), descriptor)
 
@@ -84,6 +112,15 @@ class Encoder(nn.Module):
         for down, block in zip(self.downs, self.blocks[1:], strict=True):  # type: ignore[arg-type]
             levels.append(block(F.relu(down(levels[-1]))))
         return levels
+
+    def fold(self) -> Encoder:
+        """The inference network: a copy with constant kernels."""
+        folded = copy.deepcopy(self)
+        folded.colours = self.colours.fold()  # type: ignore[operator]
+        folded.downs = nn.ModuleList(down.fold() for down in self.downs)  # type: ignore[operator]
+        for block in folded.blocks:
+            block.first, block.second = block.first.fold(), block.second.fold()  # type: ignore[operator, union-attr]
+        return folded
 
     def describe(self, levels: list[Tensor]) -> Tensor:
         """The global descriptor (N, D): means of all levels' channels, through one linear layer."""

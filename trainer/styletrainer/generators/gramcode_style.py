@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -45,9 +46,12 @@ class StyleLayer(nn.Module):
         self.rows = nn.ParameterList(torch.randn(width, columns, length) / length**0.5 for width in widths)
 
     def code(self, levels: list[Tensor]) -> Tensor:
-        """Features of a style picture, level by level -> its style code (N, levels * length)."""
+        """Features of a style picture, level by level -> its style code (N, levels * length).
+
+        A level's part has mean 0 and variance 1: an exported network computes with codes in half precision.
+        """
         grams = [strongest(correlations(level), self.top).flatten(1) for level in levels]
-        return torch.cat([self.shared(gram) for gram in grams], 1)
+        return torch.cat([F.layer_norm(self.shared(gram), (self.length,)) for gram in grams], 1)
 
     def matrix(self, code: Tensor) -> list[Tensor]:
         """Style code (N, levels * length) -> the style matrix (N, C, columns), split by level.

@@ -66,9 +66,9 @@ class CrossDomainGAN(nn.Module):
         recoloured: float = 0.5  # share of style pictures with other colours
 
         def __post_init__(self) -> None:
-            if min(self.photo_styles, self.drawn_styles) < 0 or self.photo_styles + self.drawn_styles > 1:
-                raise ValueError("photo_styles and drawn_styles are shares, 0 to 1 and at most 1 together")
-            if not 0 <= self.recoloured <= 1:
+            if self.photo_styles + self.drawn_styles > 1:
+                raise ValueError("photo_styles and drawn_styles are shares, at most 1 together")
+            if self.recoloured > 1:
                 raise ValueError("recoloured is a share, 0 to 1")
             if self.critic_scales < 1:
                 raise ValueError("critic_scales is at least 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         state = {"averaged": self.averaged.state_dict(), "step": self.step, "seconds": self.seconds}
-        state["world"] = self.fabric.world_size
+        state["world"], state["contents"] = self.fabric.world_size, contents_of(self.config)
         for name, player in self.players.items():
             state[name] = player.module.state_dict()
             state[_optimizer_key(name)] = player.optimizer.state_dict()
@@ -51,6 +52,7 @@ class Training:
 
     def load(self, state: dict[str, Any]) -> None:
         self._refuse_other_world(state)
+        self._refuse_other_contents(state)
         load_state(self.averaged, state["averaged"], "the checkpoint")
         for name, player in self.players.items():
             load_state(player.module, state[name], f"the checkpoint's {name}")
@@ -78,6 +80,15 @@ class Training:
                 f"got: {now} process(es) for {run}, a run of {before} at step {state['step']}; expected: {before}, "
                 "each with a batch of its own.\n"
                 f"Do this: start it with {before} process(es) again (torchrun), or name another folder."
+            )
+
+    def _refuse_other_contents(self, state: dict[str, Any]) -> None:
+        now = contents_of(self.config)
+        if other := [name for name, mark in state.get("contents", {}).items() if now.get(name, mark) != mark]:
+            raise TrainError(
+                f"got: {', '.join(other)}, not as {self.config.run} had it until step {state['step']}; expected: the "
+                "same files, so that the run goes on as one.\n"
+                "Do this: bring the file of before back, or begin another run with --start."
             )
 
     def refuse_not_finite(self) -> None:
@@ -137,6 +148,12 @@ def set_up(config: TrainConfig) -> Training:
     balance = Balance(config.look, fabric) if config.look else None
     stopping = Stopping(config.patience, fabric) if config.stop_when_good else None
     return Training(config, fabric, recipe, players, averaged, balance, stopping)
+
+
+def contents_of(config: TrainConfig) -> dict[str, str]:
+    """File name -> SHA-256 of every file that says what is learned: artworks, and the list of pairs."""
+    files = [Path(file) for file in (*config.artworks, config.pairs) if os.path.isfile(file)]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def refuse_options_of_one_process(config: TrainConfig) -> None:
