@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from styletrainer.generators.residual import Conv
+
 UNITS = 3  # modulated convolutions a level
 _TILE = 16  # cells of 8 pixels, after which the noise repeats
 
@@ -76,7 +78,7 @@ class _Modulated(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)  # the norm would take it away
+        self.conv = Conv(channels_in, channels_out, 3, bias=False)  # the norm would take it away
         self.norm = nn.InstanceNorm2d(channels_out)
 
     def forward(self, x: Tensor, change: Change) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from styletrainer.generators.residual import reflected
+
 # Change per pixel along x; an eighth, so that a ramp of slope a has an edge of a.
 _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -45,18 +47,20 @@ def _with_edge(x: Tensor) -> Tensor:
 
 
 class UnitConv(nn.Conv2d):
-    """Convolution whose kernels have the length ``gain``, each output channel's, whatever its weights have.
+    """Convolution, 3x3 or 4x4, whose kernels have the length ``gain``, whatever its weights have.
+
+    Behind a reflected edge: zeros around every level tell the network where a picture ends, and it paints a frame.
 
     What normalises comes behind the encoder, so nothing else keeps training from making features ever larger, layer by
     layer, until no half precision holds them. A norm here would take a style's contrast out of its Gram matrix.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, gain: float = 1.0) -> None:
-        super().__init__(channels_in, channels_out, kernel, stride, (kernel - 1) // 2)
+        super().__init__(channels_in, channels_out, kernel, stride, 1, padding_mode="reflect")
         self.gain = gain
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # Conv2d's own name
-        return F.conv2d(input, self.kernels(), self.bias, self.stride, self.padding)
+        return F.conv2d(reflected(input, 1, self.training), self.kernels(), self.bias, self.stride)
 
     def kernels(self) -> Tensor:
         """(O, I, k, k), each ``[o]`` of the length ``gain``."""
@@ -65,8 +69,8 @@ class UnitConv(nn.Conv2d):
     @torch.no_grad()
     def fold(self) -> nn.Conv2d:
         """The same with constant kernels."""
-        size, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        conv = nn.Conv2d(self.in_channels, self.out_channels, size, stride, padding)
+        size, stride = self.kernel_size[0], self.stride[0]
+        conv = nn.Conv2d(self.in_channels, self.out_channels, size, stride, 1, padding_mode="reflect")
         conv.weight.copy_(self.kernels())
         conv.bias.copy_(self.bias)  # type: ignore[union-attr, arg-type]
         return conv
