@@ -61,7 +61,7 @@ def export_onnx(
         ExportError: a model outside the tolerance of ``verify``, which is then not written.
         TrainError: no finished checkpoint in ``run``, or a full disk.
     """
-    if name is not None and (not name or Path(name).name != name):
+    if name is not None and (name in ("", "..") or Path(name).name != name):
         raise ExportError(
             f"got: the name {name!r}; expected: that of a file, without a folder.\nDo this: choose -o DIR."
         )
