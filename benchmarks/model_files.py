@@ -27,6 +27,7 @@ class Subject:
     style: str
     manifest: Manifest
     reference: bool = False  # measured beside the others, nothing is asked of it
+    picture: Path | None = None  # whose style it is, where the file takes any
 
     @property
     def size(self) -> str:
@@ -59,7 +60,9 @@ class Subject:
 
     def open(self) -> Stylizer:
         """The model, set to this style."""
-        model = f"{self.path}:{self.style}" if len(self.manifest.styles) > 1 else self.path
+        several = len(self.manifest.styles) > 1
+        chosen = self.picture or (self.style if several else None)
+        model = f"{self.path}:{chosen}" if chosen else self.path
         return Stylizer(model, device="cpu", runtime="onnxruntime")
 
     def run(self, frames: list[Frame]) -> list[Frame]:
@@ -69,13 +72,15 @@ class Subject:
 
 
 def subjects_of(model: str, folder: Path) -> list[Subject]:
-    """Every style of ``model``, or the one of ``MODEL:STYLE``; a run folder is exported into ``folder``."""
+    """Every style of ``model``, or that of ``MODEL:STYLE`` or ``MODEL:PICTURE``; a run is exported into ``folder``."""
     if (Path(model) / STATS).is_file():
         path, chosen = _exported(Path(model), folder), None
     else:
         name, chosen = split_style(model)
         path = resolve(name)
     manifest = manifest_from_onnx(read_model_file(path), str(path))
+    if isinstance(chosen, Path):
+        return [Subject(f"{path.stem}:{chosen.stem}", path, chosen.stem, manifest, picture=chosen)]
     styles = tuple(chosen) if isinstance(chosen, Mapping) else manifest.styles
     several = len(manifest.styles) > 1
     return [Subject(f"{path.stem}:{style}" if several else path.stem, path, style, manifest) for style in styles]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import model_files
 import numpy as np
 import pytest
 import quality
@@ -19,6 +20,7 @@ from textures import texture
 
 from stylesdk.live.sources import SourceFrame
 from stylesdk.live.video_sink import VideoSink
+from stylesdk.styles import resolve
 
 
 @pytest.fixture
@@ -30,6 +32,24 @@ def photos(tmp_path: Path) -> Path:
         cv2.imwrite(str(folder / f"{name}.png"), texture(height, width))
     cv2.imwrite(str(tmp_path / "starry_night.jpg"), texture(64, 64, seed=2))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("model", "style", "opened"),
+    [
+        ("{file}", "starry_night", "{file}"),
+        ("{file}:{photo}", "a", "{file}:{photo}"),  # the style of a picture, named like it
+    ],
+)
+def test_a_model_is_opened_in_the_style_that_it_was_named_with(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, model: str, style: str, opened: str
+) -> None:
+    names = {"file": str(resolve("starry_night")), "photo": str(photos / "a.png")}
+    asked: list[str] = []
+    monkeypatch.setattr(model_files, "Stylizer", lambda model, **_: asked.append(str(model)))
+    [subject] = model_files.subjects_of(model.format(**names), photos)
+    subject.open()
+    assert (subject.style, asked) == (style, [opened.format(**names)])
 
 
 def make_clip(path: Path, frames: list[np.ndarray]) -> Path:
