@@ -4,7 +4,8 @@
         --photos DIR --artworks DIR --clip CLIP.mp4 --json benchmarks/results/systems.json --sheet sheet.jpg
 
 A system is LABEL=MODEL: a bundled style, an ONNX file (FILE:STYLE or FILE:PICTURE), or a run folder; `optimize` is
-Gatys' own search for the picture, in the style of the first system. Photos have 256 pixels on the short side, artworks 320.
+Gatys' own search for the picture, in the style of the first system. Photos have 256 pixels on the short side,
+artworks 320.
 
 - content, style: as in quality.py (optimum.py has the formulas), against ``artworks``/STYLE.jpg; medians over photos.
 - tv: mean squared difference of neighbours, both axes, of 0-1 pixels; over the photo's own, median.
