@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from styletrainer.generators.branches import smooth_kernel
 from styletrainer.generators.frame_units import InFrameUnits
 from styletrainer.generators.resampling import AtShortSide
+from styletrainer.generators.residual import Conv
 from styletrainer.losses.distances import moments
 
 _EPSILON = 1e-5
@@ -39,9 +40,9 @@ class ContentEncoder(nn.Module):
 
     def __init__(self, width: int, deep: int) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, width, 8, 4, 2, bias=False)
-        self.enter = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.down = nn.Conv2d(width, deep, 4, 2, 1, bias=False)
+        self.stem = Conv(3, width, 8, 4, bias=False)
+        self.enter = Conv(width, width, 3, bias=False)
+        self.down = Conv(width, deep, 4, 2, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         near = F.relu(F.instance_norm(self.stem(2 * x - 1), eps=_EPSILON))
@@ -76,11 +77,11 @@ class StyleEncoder(nn.Module):
         return F.layer_norm(self.code(mixed), (self.code.out_features,))
 
 
-class StyledConv(nn.Conv2d):
+class StyledConv(Conv):
     """Convolution, then AdaIN: its mean and deviation are linear in the code, so that mixed codes mix them."""
 
     def __init__(self, channels_in: int, channels_out: int, code: int, kernel: int = 3, gain: float = 1.0) -> None:
-        super().__init__(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+        super().__init__(channels_in, channels_out, kernel, bias=False)
         self.style = nn.Linear(code, 2 * channels_out)
         with torch.no_grad():
             self.style.weight.mul_(gain)
@@ -112,7 +113,7 @@ class Decoder(nn.Module):
         self.up = nn.Conv2d(deep, 4 * width, 1)
         self.merge = StyledConv(width, width, code)
         self.layers = nn.ModuleList(StyledConv(width, width, code, gain=0.5) for _ in range(depth))
-        self.out = nn.Conv2d(width, 48, 3, padding=1)
+        self.out = Conv(width, 48, 3)
         with torch.no_grad():
             self.up.weight.copy_(smooth_kernel(self.up.weight, 2))
             self.out.weight.copy_(smooth_kernel(self.out.weight, 4))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styletrainer.generators.residual import reflected
+from styletrainer.generators.residual import Conv, reflected
 
 # Change per pixel along x; an eighth, so that a ramp of slope a has an edge of a.
 _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
@@ -46,31 +46,29 @@ def _with_edge(x: Tensor) -> Tensor:
     return F.pad(x, (1, 1, 1, 1), mode="replicate")  # zeros would be an edge around every picture
 
 
-class UnitConv(nn.Conv2d):
-    """Convolution, 3x3 or 4x4, whose kernels have the length ``gain``, whatever its weights have.
-
-    Behind a reflected edge: zeros around every level tell the network where a picture ends, and it paints a frame.
+class UnitConv(Conv):
+    """Convolution whose kernels have the length ``gain``, whatever its weights have.
 
     What normalises comes behind the encoder, so nothing else keeps training from making features ever larger, layer by
     layer, until no half precision holds them. A norm here would take a style's contrast out of its Gram matrix.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, gain: float = 1.0) -> None:
-        super().__init__(channels_in, channels_out, kernel, stride, 1, padding_mode="reflect")
+        super().__init__(channels_in, channels_out, kernel, stride)
         self.gain = gain
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # Conv2d's own name
-        return F.conv2d(reflected(input, 1, self.training), self.kernels(), self.bias, self.stride)
+        framed = reflected(input, int(self.padding[0]), self.training)
+        return F.conv2d(framed, self.kernels(), self.bias, self.stride)
 
     def kernels(self) -> Tensor:
         """(O, I, k, k), each ``[o]`` of the length ``gain``."""
         return self.gain * F.normalize(self.weight.flatten(1), dim=1).view_as(self.weight)
 
     @torch.no_grad()
-    def fold(self) -> nn.Conv2d:
+    def fold(self) -> Conv:
         """The same with constant kernels."""
-        size, stride = self.kernel_size[0], self.stride[0]
-        conv = nn.Conv2d(self.in_channels, self.out_channels, size, stride, 1, padding_mode="reflect")
+        conv = Conv(self.in_channels, self.out_channels, self.kernel_size[0], self.stride[0])
         conv.weight.copy_(self.kernels())
         conv.bias.copy_(self.bias)  # type: ignore[union-attr, arg-type]
         return conv

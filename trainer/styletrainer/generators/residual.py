@@ -44,13 +44,18 @@ def reflected(x: Tensor, edge: int, training: bool) -> Tensor:
 
 
 class Conv(nn.Conv2d):
-    """Convolution behind a reflected edge."""
+    """Convolution behind a reflected edge.
+
+    Zeros around the features of every layer tell a network where its picture ends, and it paints a frame there.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, bias: bool = True) -> None:
-        super().__init__(channels_in, channels_out, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect")
+        # An even one reaches as far before the pixels that its stride passes as behind them.
+        edge = kernel // 2 if kernel % 2 else (kernel - stride) // 2
+        super().__init__(channels_in, channels_out, kernel, stride, edge, bias=bias, padding_mode="reflect")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # Conv2d's own name
-        framed = reflected(input, self.kernel_size[0] // 2, self.training)
+        framed = reflected(input, int(self.padding[0]), self.training)
         return F.conv2d(framed, self.weight, self.bias, self.stride)
 
 
