@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from runs import Settings, assert_same_weights, run, stats
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from styletrainer.config import config_from_dict, config_from_run
 from styletrainer.data.crops import CONTEXT, Crops
@@ -22,6 +22,7 @@ from styletrainer.errors import TrainError
 from styletrainer.generators import CrossDomain, build_generator, with_margin
 from styletrainer.generators.crossdomain import StyledConv, adain
 from styletrainer.generators.resampling import resampling
+from styletrainer.generators.residual import Conv
 from styletrainer.losses.distances import gram_loss, moment_loss, moments
 from styletrainer.run.checkpoint import WEIGHTS, load_weights
 
@@ -118,6 +119,21 @@ def test_content_knows_nothing_of_contrast() -> None:
     torch.testing.assert_close(same_near, near, rtol=1e-2, atol=1e-2)
     other, _ = generator.content(torch.rand(1, 3, 64, 64))
     assert (other - content).abs().mean() > 0.1
+
+
+@torch.no_grad()
+def test_no_convolution_of_the_picture_sees_where_it_ends() -> None:
+    """Else it puts a spike there, where no loss looks, that sets what normalisation makes of all the rest."""
+    generator = tiny_generator()
+    parts = (generator.content, generator.transfer, generator.decoder)
+    convs = [module for part in parts for module in part.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convs) >= 8
+    for conv in convs:
+        if conv.kernel_size != (1, 1):
+            flat = torch.rand(conv.in_channels)[:, None, None].expand(1, -1, 24, 32)
+            found = Conv.forward(conv, flat)  # type: ignore[arg-type]  # raises for a convolution of another kind
+            torch.testing.assert_close(found, found[:, :, :1, :1].expand_as(found))
+            assert isinstance(conv, Conv) and conv.padding_mode == "reflect"
 
 
 @torch.no_grad()

@@ -106,6 +106,15 @@ def test_no_training_makes_the_features_larger_layer_by_layer() -> None:
         torch.testing.assert_close(plain, was, rtol=1e-5, atol=1e-6)
 
 
+@torch.no_grad()
+def test_features_do_not_see_where_a_picture_ends() -> None:
+    flat = torch.tensor([0.2, 0.5, 0.7], dtype=torch.float64)[:, None, None].expand(1, 3, 64, 48)
+    levels = Encoder((4, 8, 16), 6).double()(flat)
+    for level in levels:
+        torch.testing.assert_close(level, level[:, :, :1, :1].expand_as(level))
+    assert max(float(level.max()) for level in levels) > 0.01
+
+
 # --- the style layer
 
 

@@ -97,7 +97,7 @@ class Encoder(nn.Module):
     def __init__(self, widths: tuple[int, ...], descriptor: int) -> None:
         super().__init__()
         self.colours: nn.Module = UnitConv(3, widths[0], 4, 2, gain=2**0.5)
-        self.maps = nn.Conv2d(2, widths[0], 3, padding=1)
+        self.maps = Conv(2, widths[0], 3)
         self.downs = nn.ModuleList(UnitConv(a, b, 4, 2, gain=2**0.5) for a, b in pairwise(widths))
         nn.init.kaiming_normal_(self.maps.weight, nonlinearity="relu")
         self.blocks = nn.ModuleList(map(_Residual, widths))
