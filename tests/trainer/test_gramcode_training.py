@@ -119,19 +119,23 @@ def gradients(found: GramCodeGAN, batch: dict[str, Tensor], step: Step) -> list[
     return [p.grad.clone() for p in (*found.generator.parameters(), *found.critic.parameters()) if p.grad is not None]
 
 
-def test_two_halves_of_a_batch_have_the_mean_gradient_of_the_whole(gramcode: Settings, material: Path) -> None:
+def test_two_halves_of_a_batch_have_the_mean_gradient_of_the_whole(
+    gramcode: Settings, material: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = recipe(
         gramcode, style_octaves=1, vgg=[str(material / "vgg_full.safetensors")]
     ).eval()  # spectral norm counts its forward passes in training
-    batch = next(found.batches(0, 0, 1))
-    batch.pop("skipped")
+    # In float64: in float32 the two ways round differently, by up to a thousandth behind the full VGG.
+    found.double()
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    batch = {key: value.double() for key, value in next(found.batches(0, 0, 1)).items() if key != "skipped"}
     whole = gradients(found, batch, Step(0, 0.0, 0, 2))
     halves = [
         gradients(found, {k: v[r : r + 1] for k, v in batch.items()}, Step(0, 0.0, 0, 1, rank=r, world=2))
         for r in range(2)
     ]
     for one, left, right in zip(whole, *halves, strict=True):
-        assert ((left + right) / 2 - one).norm() <= 1e-3 * one.norm() + 1e-5
+        assert ((left + right) / 2 - one).norm() <= 1e-9 * one.norm() + 1e-12
 
 
 def test_critic_learns_nothing_in_the_generators_turn(gramcode: Settings) -> None:

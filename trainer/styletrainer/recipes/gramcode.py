@@ -91,7 +91,7 @@ class GramCodeGAN(nn.Module):
         config, photo, artwork = self.config, batch["photo"], batch["artwork"]
         style = step.number % len(self.artworks)
         draws = [torch.randn(NOISE, generator=step.item_random(number)) for number in range(len(photo))]
-        noise = torch.stack(draws).to(photo.device)
+        noise = torch.stack(draws).to(photo)
         output = without_context(self.generator(photo, self.generator.encode(artwork), noise).float())
         if config.adversarial_weight:
             real, fake = self.critic(artwork), self.critic(output.detach())
