@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.config import TrainConfig, config_from_run
 from styletrainer.pages.report import read_stats
 from styletrainer.run.checkpoint import write_atomically
-from styletrainer.run.report import STATS
+from styletrainer.run.report import BEFORE, STATS
 
 PRECISIONS = ("fp32", "fp16")  # where none is asked for; int8 needs photos
 
@@ -232,4 +233,6 @@ def training_record(run: Path, config: TrainConfig) -> dict[str, Any]:
     before = Path(config.start) if config.start else run
     if before.resolve() != run.resolve() and (before / STATS).is_file():
         settings["before"] = training_record(before, config_from_run(before))
+    elif (run / BEFORE).is_file() and (earlier := json.loads((run / BEFORE).read_text(encoding="utf-8"))):
+        settings["before"] = earlier
     return settings

@@ -270,6 +270,7 @@ _add_outside_command("train", "styletrainer.cli", "train", "Train a generator fr
 _add_outside_command("optimize", "styletrainer.optimize.cli", "train", "Paint one photo by optimising its pixels.")
 _add_outside_command("compare", "styletrainer.pages.compare", "train", "Put training runs on one HTML page.")
 _add_outside_command("export", "styleexport.cli", "export", "Export a training run to ONNX or a TensorRT plan.")
+_add_outside_command("import", "styleexport.import_cli", "export", "Make a run of a model, to train on from it.")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.run.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint, load_weights, save_checkpoint
+from styletrainer.run.report import BEFORE
 from styletrainer.run.training import set_up
 
 
@@ -104,3 +105,35 @@ def test_a_new_style_leaves_the_others_alone(settings: Settings, tmp_path: Path)
     for name, value in old.items():
         assert torch.equal(value, new[name][:2] if name.endswith(("affine", "mean", "variance")) else new[name]), name
     assert not torch.allclose(new["out.affine"][2], old["out.affine"].mean(0), rtol=0, atol=1e-5)  # and it learned
+
+
+def test_a_style_can_be_steadier_than_the_others(settings: Settings, tmp_path: Path) -> None:
+    """The weight reaches the total of that style's steps, and of no others."""
+    options = many(settings) | {"tick": 1, "steps": 2, "grid_weight": 0.0, "equivariance_weight": 0.0}
+    with_none = stats(run(options, run=str(tmp_path / "none")))
+    own = options | {"equivariance_weight": 1.0, "equivariance_weights": {"b": 50.0}}
+    first, second = stats(run(own, run=str(tmp_path / "own")))
+    assert first["equivariance"] > 0 and "equivariance" not in with_none[0]
+    parts = {"content": 1.0, "style": 0.7, "adversarial": 0.1, "tv": 0.3}
+    for tick, weight in ((first, 1.0), (second, 50.0)):
+        expected = sum(tick[name] * share for name, share in parts.items()) + weight * tick["equivariance"]
+        assert tick["total"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_steadiness_of_a_style_that_is_not_there(settings: Settings) -> None:
+    with pytest.raises(TrainError, match="equivariance_weights of z; expected: of a, b"):
+        run(many(settings), equivariance_weights={"z": 1.0})
+    with pytest.raises(TrainError, match=r"equivariance_weights of a; expected: of several styles .*--many"):
+        run(settings, equivariance_weights={"a": 1.0})
+    with pytest.raises(TrainError, match=r"equivariance_weights: got .*much.* with numbers"):
+        run(many(settings), equivariance_weights={"a": "much"})
+
+
+def test_an_imported_run_is_not_trained_over(settings: Settings) -> None:
+    folder = run(settings, steps=1)
+    (folder / CHECKPOINT).unlink()
+    (folder / BEFORE).write_text("{}")
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(TrainError, match=rf"got: {folder}, which `stylesdk import` made(.|\n)*--start {folder}"):
+        run(settings, steps=1)
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before

@@ -9,7 +9,7 @@ a penalty on style that does not move with the photo, and, when given, a teacher
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styletrainer import losses
-from styletrainer.config import TrainConfig
+from styletrainer.config import Layers, TrainConfig
 from styletrainer.data.crops import (
     Crops,
     crop_batches,
@@ -31,6 +31,7 @@ from styletrainer.data.photos import list_photos
 from styletrainer.data.pictures import photos_with_pictures
 from styletrainer.data.views import generate_views
 from styletrainer.discriminators import PatchGAN
+from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.perceptual import Perceptual, load_weight_sets
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
@@ -48,11 +49,19 @@ class Hybrid(nn.Module):
 
     @dataclass(frozen=True)
     class Options:
-        """Settings of this recipe alone: none, TrainConfig has them all."""
+        """Settings of this recipe alone."""
+
+        # Of several styles, those that want another `equivariance_weight`: one with more contrast flickers more.
+        equivariance_weights: Layers = field(default_factory=dict)
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
+        if others := set(config.options().equivariance_weights) - set(config.styles):
+            raise TrainError(
+                f"got: equivariance_weights of {', '.join(sorted(others))}; expected: of "
+                f"{', '.join(config.styles) or 'several styles in one network (--many)'}."
+            )
         folder = Path(config.photos)
         self.photos, self.pictures = photos_with_pictures(
             list_photos(folder), folder, [Path(p) for p in config.pictures]
@@ -116,6 +125,9 @@ class Hybrid(nn.Module):
         if moved is not None:
             terms["equivariance"] = losses.equivariance_loss(moved - light, output, shift)
         weights = {name: getattr(config, f"{name}_weight") for name in terms}
+        if config.styles:
+            own = config.options().equivariance_weights
+            weights["equivariance"] = own.get(config.learning()[number], config.equivariance_weight)
         yield Turn("generator", terms, weights, output, number)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:

@@ -22,6 +22,7 @@ from styletrainer.generators import with_margin
 from styletrainer.run.checkpoint import write_atomically
 
 STATS = "stats.jsonl"
+BEFORE = "before.json"  # of a run that was made from a model file: the record of the runs before it
 
 
 class Report:
