@@ -32,7 +32,7 @@ from measures import border, edge_ssim, grid, noisy
 from model_files import Subject, reference_of, subjects_of
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Cache, Judge, Loss, Objective, tensor_from_bgr
 from pictures import Photo, one_of_a_kind, photos_from, sheet
-from reports import Requirement, conclude, header
+from reports import Requirement, conclude, earlier_result, header
 from rich.console import Console
 from rich.table import Table
 
@@ -172,6 +172,9 @@ def main(
     models: Annotated[list[str] | None, typer.Argument(help="Bundled styles, ONNX files or run folders.")] = None,
     artworks: Annotated[Path | None, typer.Option(help="Folder of STYLE.jpg: measure the loss, too.")] = None,
     reference: Annotated[list[str] | None, typer.Option(help="STYLE=RUN or STYLE=FILE: reference network.")] = None,
+    references_from: Annotated[
+        Path | None, typer.Option(help="Earlier result on the same photos: its references' figures, not measured anew.")
+    ] = None,
     vgg: Annotated[list[Path] | None, typer.Option(help="Perceptual weights, as in training.")] = None,
     only_cached: Annotated[bool, typer.Option("--only-cached", help="Search no optimum that is not known.")] = False,
     count: Annotated[int, typer.Option(min=1, help="Photos, spread over a folder without the held-out ones.")] = 20,
@@ -187,12 +190,15 @@ def main(
         judge = Judge(vgg or [])
         losses = Losses(pictures, artworks, judge, Cache(CACHE, judge.weights), not only_cached, console)
     report = header() | {"photos": [photo.name for photo in pictures], "of_photos": of_photos(frames), "models": {}}
+    earlier = earlier_result(references_from, {"photos": report["photos"]}) if references_from else {"models": {}}
     columns: dict[str, list[Frame]] = {"photo": frames}
     with tempfile.TemporaryDirectory() as folder:
         for subject in _subjects(models or ["starry_night"], reference or [], Path(folder)):
             styled = columns[subject.label] = subject.run(frames)
             found = subject.card() | appearance(frames, styled) | precisions(subject, frames, styled, Path(folder))
             report["models"][subject.label] = found | (losses.figures(subject) if losses else {})
+    known = {name: found for name, found in earlier["models"].items() if found["reference"]}
+    report["models"] |= {name: found for name, found in known.items() if name not in report["models"]}
     console.print(_table(report["models"]))
     conclude(console, requirements(report["models"]), report, output)
     if sheet_path:

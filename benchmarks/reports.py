@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from stylesdk.latency import machine_card
@@ -54,6 +55,18 @@ def command_line(words: Sequence[str]) -> str:
         outside = Path(value).is_absolute() or value.startswith("..")
         shown.append(key + equals + (Path(value).name if outside else value))
     return shlex.join(["python", "benchmarks/" + Path(shown[0]).name, *shown[1:]])
+
+
+def earlier_result(path: Path, same: dict[str, Any]) -> dict[str, Any]:
+    """A report that was written before, of a measurement that agrees in ``same`` with this one."""
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"got: {path} ({error}); expected: a result of this benchmark") from error
+    for key, value in same.items():
+        if report.get(key) != value:
+            raise typer.BadParameter(f"got: {path}, with other {key}; expected: those of this run")
+    return report
 
 
 def conclude(console: Console, requirements: Sequence[Requirement], report: dict[str, Any], path: Path | None) -> None:

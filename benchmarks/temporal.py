@@ -23,7 +23,7 @@ import numpy as np
 import typer
 from measures import Motion, motions, noisy, rms, warping_error
 from model_files import Subject, reference_of, subjects_of
-from reports import Requirement, conclude, header
+from reports import Requirement, conclude, earlier_result, header
 from rich.console import Console
 from rich.table import Table
 
@@ -100,6 +100,9 @@ def main(
     models: Annotated[list[str], typer.Argument(help="Bundled styles, ONNX files or run folders.")],
     clip: Annotated[list[Path], typer.Option(help="Video file; may be given several times.")],
     reference: Annotated[list[str] | None, typer.Option(help="STYLE=RUN or STYLE=FILE: reference network.")] = None,
+    references_from: Annotated[
+        Path | None, typer.Option(help="Earlier result on the same clips: its references' figures, not measured anew.")
+    ] = None,
     frames: Annotated[int, typer.Option(min=7, help="Frames of every clip, from its start.")] = 60,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
@@ -113,8 +116,24 @@ def main(
         report["references"] = {subject.style: subject.label for subject in beside}
         subjects += beside
         report["clips"] = {path.stem: measure_clip(path, frames, subjects) for path in clip}
+    if references_from:
+        _add_references(report, references_from)
     console.print(_table(report))
     conclude(console, requirements(report), report, output)
+
+
+def _add_references(report: dict[str, Any], path: Path) -> None:
+    """Figures of the references of an earlier result, of as many frames of the same clips."""
+    earlier = earlier_result(path, {})
+    for style, label in earlier["references"].items():
+        if style in report["references"]:
+            continue
+        report["references"][style] = label
+        for name, clip in report["clips"].items():
+            before = earlier["clips"].get(name, {})
+            if (before.get("frames"), before.get("size")) != (clip["frames"], clip["size"]):
+                raise typer.BadParameter(f"got: {path}, without {clip['frames']} frames of {name}; expected: the same")
+            clip["models"][label] = before["models"][label]
 
 
 def _table(report: dict[str, Any]) -> Table:

@@ -83,6 +83,19 @@ def test_quality(photos: Path, thin_vgg: Path, tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "optimum.json").read_bytes() == cached
 
 
+def test_quality_with_references_of_an_earlier_result(photos: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    quality.main(photos=photos, reference=["starry_night=wave"], output=first)
+    quality.main(photos=photos, references_from=first, output=second)
+    before, now = (json.loads(path.read_text(encoding="utf-8"))["models"] for path in (first, second))
+    assert now == before and list(now) == ["starry_night", "wave (reference)"]
+    (photos / "b.png").unlink()
+    with pytest.raises(typer.BadParameter, match=r"first\.json, with other photos; expected: those of this run"):
+        quality.main(photos=photos, references_from=first)
+    with pytest.raises(typer.BadParameter, match=r"got: .*third\.json .*expected: a result of this benchmark"):
+        quality.main(photos=photos, references_from=tmp_path / "third.json")
+
+
 def test_quality_without_artworks_needs_no_perceptual_weights(photos: Path, tmp_path: Path) -> None:
     quality.main(photos=photos, output=tmp_path / "quality.json")
     found = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["models"]["starry_night"]
@@ -129,6 +142,17 @@ def test_temporal(moving: list[np.ndarray], tmp_path: Path) -> None:
     assert style == reference and style.keys() == {"short", "long", "noise"}
     assert all(value > 0 for value in style.values())
     assert [line["found"] for line in report["requirements"]] == [style["short"], 1]
+
+
+def test_temporal_with_references_of_an_earlier_result(moving: list[np.ndarray], tmp_path: Path) -> None:
+    clip, first, second = make_clip(tmp_path / "wall.mp4", moving), tmp_path / "first.json", tmp_path / "second.json"
+    temporal.main(["starry_night"], [clip], reference=["starry_night=wave"], output=first)
+    temporal.main(["starry_night"], [clip], references_from=first, output=second)
+    before, now = (json.loads(path.read_text(encoding="utf-8")) for path in (first, second))
+    for key in ("references", "clips", "requirements"):
+        assert now[key] == before[key]
+    with pytest.raises(typer.BadParameter, match="without 10 frames of wall"):
+        temporal.main(["starry_night"], [clip], references_from=first, frames=10)
 
 
 def test_temporal_refuses_a_clip_that_says_nothing(moving: list[np.ndarray], tmp_path: Path) -> None:
