@@ -88,11 +88,22 @@ def test_stages_are_settings_that_can_be_overridden(stage: str, settings: Settin
     from styletrainer.cli import STAGES, app
 
     given = ["a.jpg", "--photos", "p", "-o", str(tmp_path / "r"), "--dry-run", "--stage", stage, "--batch", "7"]
-    given += ["--pictures", "q"] if stage == "distill" else []
+    given += {"distill": ["--pictures", "q"], "finish": ["--start", "s"]}.get(stage, [])
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
     found = json.loads(result.output)
     assert found == found | settings_from_toml(STAGES / f"{stage}.toml") | {"batch": 7}
+
+
+def test_nothing_to_finish(tmp_path: Path) -> None:
+    from styletrainer.cli import app
+
+    line = ["a.jpg", "--photos", "p", "-o", str(tmp_path / "r"), "--stage", "finish"]
+    with pytest.raises(TrainError, match=r"--stage finish without --start(.|\n)*stylesdk import wave"):
+        CliRunner().invoke(app, line, catch_exceptions=False)
+    (tmp_path / "run.toml").write_text('start = "s"\n')
+    for given in (["--config", str(tmp_path / "run.toml")], ["--set", "start=s"]):
+        assert CliRunner().invoke(app, [*line, *given, "--dry-run"], catch_exceptions=False).exit_code == 0
 
 
 def test_several_styles_and_one_more_on_the_command_line(settings: Settings, tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ def train(
         values = _learned_alike(add_to) | values | _added(add_to, artworks)
     for item in settings or []:
         values |= _setting(item)
+    if stage is Stage.FINISH and not values.get("start"):
+        raise TrainError(
+            "got: --stage finish without --start; expected: a network that can paint, whose training it ends.\n"
+            "Do this: add --start with the run of --stage distill, or with one that `stylesdk import wave` makes."
+        )
     if values.get("minutes") and "steps" not in values:
         values["steps"] = 10_000_000  # the clock decides
     resolved = config_from_dict(values, "the command line")
