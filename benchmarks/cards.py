@@ -40,8 +40,8 @@ CARD = """# {name}
 - Data: one scan of each painting; 388 photographs (481x321, Berkeley BSDS500 without the twelve of
   `benchmarks/held_out.txt`), used for training only, not part of the project. Perceptual networks: VGG-19 to relu3_3
   (Simonyan & Zisserman 2014), the slim VGG-19 of Collaborative Distillation (Wang et al. 2020) for relu4_1, relu5_1.
-- Machine: one core for each run of a 2-core Intel Xeon with AMX, in the last runs of a 2-core AMD EPYC, bf16, shared with
-  other work.
+- Machine: one core for each run of a 2-core Intel Xeon with AMX, in the last runs of a 2-core AMD EPYC, bf16, shared
+  with other work.
 
 ## Commands
 
@@ -61,8 +61,8 @@ beginning with the one before:
 
 Runs were bounded by `--minutes`; the steps behind each line are what these gave. Runs with `learning_rate=0.001`, and
 those of the stages before them, were made with Adam, before Muon came. In the last runs of a style the losses saw no
-border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one. What is named `n_...` was brought
-back from the file that shipped before (`stylesdk import`).
+border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one. What is named `n_...`
+was brought back from the file that shipped before (`stylesdk import`).
 
 ## Figures
 
