@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from styleexport.export import training_record
 from styleexport.onnx_from_checkpoint import generator_from_run, onnx_from_generator
+from styleexport.origin import training_record
 from stylesdk import Manifest, Stylizer
 from stylesdk.frames import Frame
 from stylesdk.manifest import read_model_file

@@ -190,20 +190,29 @@ def main(
         judge = Judge(vgg or [])
         losses = Losses(pictures, artworks, judge, Cache(CACHE, judge.weights), not only_cached, console)
     report = header() | {"photos": [photo.name for photo in pictures], "of_photos": of_photos(frames), "models": {}}
-    earlier = earlier_result(references_from, {"photos": report["photos"]}) if references_from else {"models": {}}
+    earlier = _references(references_from, report["photos"], losses) if references_from else {}
     columns: dict[str, list[Frame]] = {"photo": frames}
     with tempfile.TemporaryDirectory() as folder:
         for subject in _subjects(models or ["starry_night"], reference or [], Path(folder)):
             styled = columns[subject.label] = subject.run(frames)
             found = subject.card() | appearance(frames, styled) | precisions(subject, frames, styled, Path(folder))
             report["models"][subject.label] = found | (losses.figures(subject) if losses else {})
-    known = {name: found for name, found in earlier["models"].items() if found["reference"]}
-    report["models"] |= {name: found for name, found in known.items() if name not in report["models"]}
+    anew = {found["style"] for found in report["models"].values() if found["reference"]}
+    report["models"] |= {name: found for name, found in earlier.items() if found["style"] not in anew}
     console.print(_table(report["models"]))
     conclude(console, requirements(report["models"]), report, output)
     if sheet_path:
         rows = one_of_a_kind(pictures)
         cv2.imwrite(str(sheet_path), sheet({title: [column[i] for i in rows] for title, column in columns.items()}))
+
+
+def _references(path: Path, photos: list[str], losses: Losses | None) -> Figures:
+    """Figures of the reference networks of an earlier result on the same photos, by label."""
+    models = earlier_result(path, ("photos", "models"), {"photos": photos})["models"]
+    found = {name: figures for name, figures in models.items() if figures["reference"]}
+    if losses and (without := [name for name, figures in found.items() if "loss" not in figures]):
+        raise typer.BadParameter(f"got: {path}, without losses of {', '.join(without)}; expected: made with --artworks")
+    return found
 
 
 def _subjects(models: list[str], references: list[str], folder: Path) -> Iterator[Subject]:

@@ -57,14 +57,16 @@ def command_line(words: Sequence[str]) -> str:
     return shlex.join(["python", "benchmarks/" + Path(shown[0]).name, *shown[1:]])
 
 
-def earlier_result(path: Path, same: dict[str, Any]) -> dict[str, Any]:
-    """A report that was written before, of a measurement that agrees in ``same`` with this one."""
+def earlier_result(path: Path, keys: Sequence[str], same: dict[str, Any]) -> dict[str, Any]:
+    """A report that was written before, with these ``keys``, which agrees in ``same`` with this measurement."""
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"got: {path} ({error}); expected: a result of this benchmark") from error
+    if not isinstance(report, dict) or not set(keys) <= report.keys():
+        raise typer.BadParameter(f"got: {path}, without {', '.join(keys)}; expected: a result of this benchmark")
     for key, value in same.items():
-        if report.get(key) != value:
+        if report[key] != value:
             raise typer.BadParameter(f"got: {path}, with other {key}; expected: those of this run")
     return report
 

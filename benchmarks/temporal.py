@@ -109,6 +109,7 @@ def main(
     """Print short and long warping error and noise sensitivity of every style on every clip."""
     console = Console()
     report = header()
+    earlier = earlier_result(references_from, ("references", "clips"), {}) if references_from else {}
     with tempfile.TemporaryDirectory() as folder:
         subjects = [subject for model in models for subject in subjects_of(model, Path(folder))]
         beside = [reference_of(text, Path(folder)) for text in reference or []]
@@ -116,24 +117,24 @@ def main(
         report["references"] = {subject.style: subject.label for subject in beside}
         subjects += beside
         report["clips"] = {path.stem: measure_clip(path, frames, subjects) for path in clip}
-    if references_from:
-        _add_references(report, references_from)
+    if earlier:
+        _add_references(report, earlier)
     console.print(_table(report))
     conclude(console, requirements(report), report, output)
 
 
-def _add_references(report: dict[str, Any], path: Path) -> None:
-    """Figures of the references of an earlier result, of as many frames of the same clips."""
-    earlier = earlier_result(path, {})
+def _add_references(report: dict[str, Any], earlier: dict[str, Any]) -> None:
+    """Figures of the references of an earlier result, where it has as many frames of the same clips."""
+    clips = {name: earlier["clips"].get(name, {}) for name in report["clips"]}
+    alike = [clips[name].get(key) == clip[key] for name, clip in report["clips"].items() for key in ("frames", "size")]
+    if not all(alike):
+        typer.echo("No references: the earlier result has other clips, or other numbers of frames.", err=True)
+        return
     for style, label in earlier["references"].items():
-        if style in report["references"]:
-            continue
-        report["references"][style] = label
-        for name, clip in report["clips"].items():
-            before = earlier["clips"].get(name, {})
-            if (before.get("frames"), before.get("size")) != (clip["frames"], clip["size"]):
-                raise typer.BadParameter(f"got: {path}, without {clip['frames']} frames of {name}; expected: the same")
-            clip["models"][label] = before["models"][label]
+        if style not in report["references"]:
+            report["references"][style] = label
+            for name, clip in report["clips"].items():
+                clip["models"][label] = clips[name]["models"][label]
 
 
 def _table(report: dict[str, Any]) -> Table:

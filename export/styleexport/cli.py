@@ -47,7 +47,9 @@ def export(
         list[Path] | None, typer.Option(help="For triton: a plan of flavour tensorrt; one for each kind of GPU.")
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="Photographs to verify on, and to make int8 with.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "Apache-2.0",
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights. Default: an imported model's, else Apache-2.0.")
+    ] = None,
 ) -> None:
     """Export RUN to verified ONNX files, to a TensorRT plan for one size, or to a repository for a Triton server."""
     precisions = precision or (["fp32", "fp16"] if format == "onnx" else ["fp16"])
@@ -90,7 +92,7 @@ def _model(model: Path, output: Path, precision: str, photos: Path | None) -> Pa
 
 
 def _onnx(
-    run: Path, output: Path, name: str | None, precisions: list[str], licence: str, photos: Path | None
+    run: Path, output: Path, name: str | None, precisions: list[str], licence: str | None, photos: Path | None
 ) -> dict[Path, str]:
     """The files of a run, and how each was verified."""
     from styleexport.export import export_onnx  # torch takes seconds to import

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ from styleexport.onnx_from_checkpoint import (
     generator_from_run,
     onnx_from_generator,
 )
+from styleexport.origin import licence_of, origin_of, training_record
 from styleexport.verify import Difference, run_frames, run_torch, verification_samples, verify_each_style
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.mix import AUTO
 from stylesdk.onnx_file import manifest_from_onnx
-from styletrainer.config import TrainConfig, config_from_run
-from styletrainer.pages.report import read_stats
+from styletrainer.config import TrainConfig
 from styletrainer.run.checkpoint import write_atomically
-from styletrainer.run.report import BEFORE, STATS
 
 PRECISIONS = ("fp32", "fp16")  # where none is asked for; int8 needs photos
 
@@ -39,7 +37,7 @@ def export_onnx(
     *,
     name: str | None = None,
     precisions: Sequence[str] = PRECISIONS,
-    licence: str = "Apache-2.0",
+    licence: str | None = None,
     photos: Path | None = None,
 ) -> dict[Path, Difference | CodeDifference]:
     """Write ``NAME.onnx``, ``NAME.fp16.onnx``, ``NAME.int8.onnx`` of a run, each verified before one is written.
@@ -51,7 +49,8 @@ def export_onnx(
         out: folder for the files, made when missing.
         name: of the style; None takes the artwork's file name, or of several styles the run's.
         precisions: which files to write: fp32, fp16, int8.
-        licence: of the weights, for the manifest.
+        licence: of the weights, for the manifest; None takes that of the imported model that the run goes back to, else
+            Apache-2.0.
         photos: folder of photographs to verify on; None takes the run's own, else frames made here. int8 is
             refused without photographs.
 
@@ -68,12 +67,16 @@ def export_onnx(
         )
     generator, config = generator_from_run(run)
     styles = styles_of(config, generator)
-    name = name or (Path(config.artworks[0]).stem if config.artworks and not styles else run.resolve().name)
+    name = (
+        name
+        or origin_of(run).get("name")
+        or (Path(config.artworks[0]).stem if config.artworks and not styles else run.resolve().name)
+    )
     if photos is None and config.photos and Path(config.photos).is_dir():
         photos = Path(config.photos)
     contract = contract_from_generator(generator)
     # A file is STYLE, STYLE.nano or STYLE.base.
-    manifest = _manifest(name, styles or (name.split(".")[0],), run, config, generator, licence)
+    manifest = _manifest(name, styles or (name.split(".")[0],), run, config, generator, licence or licence_of(run))
     samples = verification_samples(photos, len(manifest.styles), manifest.codes)
     companions = companions_from_generator(generator, manifest, [sample.frame for sample in samples])
     hashes = {kind: manifest_from_onnx(data, kind).sha256 for kind, (data, _) in companions.items()}
@@ -216,23 +219,3 @@ def _manifest(
         training=training_record(run, config),
         codes=style_codes(generator, styles),
     )
-
-
-def training_record(run: Path, config: TrainConfig) -> dict[str, Any]:
-    """Settings of a run and its last figures; under ``before`` the same of the run that it began with."""
-    settings = dataclasses.asdict(config)
-    # Where the files lay on the machine that trained is nobody's business.
-    for key in ("run", "photos", "vgg", "vgg16", "accelerator", "workers", "tick"):
-        settings.pop(key)
-    settings["pairs"] = Path(config.pairs).name
-    settings["artworks"] = [Path(artwork).name for artwork in config.artworks]
-    settings["pictures"] = [Path(folder).name for folder in config.pictures]
-    settings["start"] = Path(config.start).name if config.start else None
-    ticks = read_stats(run) if (run / STATS).is_file() else []
-    settings["result"] = ticks[-1] if ticks else {}
-    before = Path(config.start) if config.start else run
-    if before.resolve() != run.resolve() and (before / STATS).is_file():
-        settings["before"] = training_record(before, config_from_run(before))
-    elif (run / BEFORE).is_file() and (earlier := json.loads((run / BEFORE).read_text(encoding="utf-8"))):
-        settings["before"] = earlier
-    return settings

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from styleexport.errors import ExportError
 from stylesdk.styles import resolve
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -25,12 +27,19 @@ def import_model(
     several.
     """
     from styleexport.run_from_onnx import run_from_onnx  # torch takes seconds to import
+    from styletrainer.generators.realtime import Realtime
 
-    run_from_onnx(resolve(model), output, photos)
-    console = Console()
-    console.print(
-        f"{output}: done. Next: stylesdk train ART.jpg --photos {photos} --start {output} --stage finish -o runs/mine",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    config = run_from_onnx(_whole(model), output, photos)
+    following = ["stylesdk", "train", "ART.jpg", "--photos", str(photos), "-o", "runs/mine", "--minutes", "10"]
+    if config.styles:
+        following += ["--add-to", str(output)]
+    else:
+        following += ["--start", str(output), "--size", Realtime(**config.generator_options).size, "--stage", "finish"]
+    Console().print(f"{output}: done. Next: {shlex.join(following)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _whole(model: Path) -> Path:
+    name, colon, _ = str(model).rpartition(":")
+    if colon and len(name) > 1:  # no drive letter
+        raise ExportError(f"got: {model}; expected: a whole model.\nDo this: give {name}; all of its styles come.")
+    return resolve(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,27 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from styleexport.errors import ExportError
+from styleexport.export import make_folder
 from styleexport.onnx_graph import Graph
+from styleexport.origin import write_origin
 from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
-from styletrainer.config import config_from_dict
+from styletrainer.config import TrainConfig, config_from_dict
 from styletrainer.data.crops import Crops
-from styletrainer.data.photos import list_photos
+from styletrainer.data.photos import Photo, list_photos
+from styletrainer.errors import TrainError
 from styletrainer.generators.realtime import Realtime
 from styletrainer.generators.unfolding import Kernels, layers_of, unfold
 from styletrainer.run.checkpoint import WEIGHTS, write_atomically
-from styletrainer.run.report import BEFORE, STATS
+from styletrainer.run.report import STATS
 
 _PHOTOS, _BATCH = 48, 4
 
 
-def run_from_onnx(model: Path, out: Path, photos: Path) -> None:
+def run_from_onnx(model: Path, out: Path, photos: Path) -> TrainConfig:
     """Write the folder of a run whose generator computes what ``model`` computes; `--start` takes it.
+
+    Returns the settings that the model was trained with.
 
     Args:
         model: fp32 ONNX file of the realtime family.
@@ -38,29 +43,47 @@ def run_from_onnx(model: Path, out: Path, photos: Path) -> None:
         photos: photographs that the statistics of batch normalisation are measured on.
 
     Raises:
-        ModelFileError: not an intact model of ours. ExportError: of another family or precision, or ``out`` holds a
-            run. TrainError: a folder without pictures.
+        ModelFileError: not an intact model of ours. ExportError: of another family, precision or version, or ``out``
+            holds a run or cannot be written. TrainError: a folder without pictures, or without any that reads.
     """
-    data = read_model_file(model)
-    manifest = manifest_from_onnx(data, str(model))
-    training = dict(manifest.training)
-    if manifest.precision != "fp32" or training.get("generator") != "realtime":
-        raise ExportError(
-            f"got: {model}, {manifest.precision}, generator {training.get('generator')}; expected: the fp32 file of a "
-            "realtime generator.\nDo this: name that file; other models cannot be trained further from their ONNX."
-        )
+    data, manifest = _model(model)
     if (out / "config.json").exists():
         raise ExportError(f"got: {out}, which holds a run; expected: a new folder.\nDo this: choose another -o.")
-    before, result = training.pop("before", None), training.pop("result", {})
-    config = config_from_dict(training | {"run": str(out), "photos": str(photos)}, str(model), stored=True)
+    training = dict(manifest.training)
+    before, result = training.pop("before", {}), training.pop("result", {})
+    try:
+        config = config_from_dict(training | {"run": str(out), "photos": str(photos)}, str(model), stored=True)
+    except TrainError as error:
+        raise ExportError(
+            f"got: {model}, trained with settings that this version does not know ({error}); expected: its own.\n"
+            "Do this: use the version of stylesdk that trained it, or a newer one."
+        ) from error
+    paths = list_photos(photos)
+    make_folder(out)
     generator = Realtime(**config.all_generator_options())
-    unfold(generator, kernels_of(onnx.load_model_from_string(data), manifest, generator), _crops(photos, config.crop))
-    out.mkdir(parents=True, exist_ok=True)
+    unfold(generator, kernels_of(onnx.load_model_from_string(data), manifest, generator), _crops(paths, config.crop))
     weights = {name: value.contiguous() for name, value in generator.state_dict().items()}
     write_atomically(out / WEIGHTS, lambda path: save_file(weights, path))
     write_atomically(out / STATS, lambda path: path.write_text(json.dumps(result) + "\n", encoding="utf-8"))
-    write_atomically(out / BEFORE, lambda path: path.write_text(json.dumps(before or {}) + "\n", encoding="utf-8"))
-    config.save(out / "config.json")
+    write_origin(out, manifest.name, manifest.licence, before)
+    config.save(out / "config.json")  # the last: a folder without it is no run
+    return config
+
+
+def _model(path: Path) -> tuple[bytes, Manifest]:
+    if path.suffix.lower() != ".onnx":
+        raise ExportError(
+            f"got: {path}; expected: a bundled style or an ONNX file.\n"
+            "Do this: give the file that a plan was built from."
+        )
+    data = read_model_file(path)
+    manifest = manifest_from_onnx(data, str(path))
+    if manifest.precision != "fp32" or manifest.training.get("generator") != "realtime":
+        raise ExportError(
+            f"got: {path}, {manifest.precision}, generator {manifest.training.get('generator')}; expected: the fp32 "
+            "file of a realtime generator.\nDo this: name that file; others cannot be trained further from their ONNX."
+        )
+    return data, manifest
 
 
 def kernels_of(model: onnx.ModelProto, manifest: Manifest, generator: Realtime) -> Kernels:
@@ -96,9 +119,9 @@ def _tensor(values: Any) -> Tensor:
     return torch.from_numpy(np.array(values, np.float32))
 
 
-def _crops(photos: Path, side: int) -> Iterator[Tensor]:
+def _crops(photos: Sequence[Photo], side: int) -> Iterator[Tensor]:
     """Batches (N, 3, H, W) as training shows them."""
     blank = np.zeros((2 * side, 2 * side, 3), np.uint8)
-    crops = Crops(list_photos(photos), [[blank]], side, _BATCH, seed=0)
+    crops = Crops(photos, [[blank]], side, _BATCH, seed=0)
     for first in range(0, _PHOTOS, _BATCH):
         yield torch.stack([crops[index][0] for index in range(first, first + _BATCH)])

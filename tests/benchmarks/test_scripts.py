@@ -88,7 +88,13 @@ def test_quality_with_references_of_an_earlier_result(photos: Path, tmp_path: Pa
     quality.main(photos=photos, reference=["starry_night=wave"], output=first)
     quality.main(photos=photos, references_from=first, output=second)
     before, now = (json.loads(path.read_text(encoding="utf-8"))["models"] for path in (first, second))
-    assert now == before and list(now) == ["starry_night", "wave (reference)"]
+    assert now["wave (reference)"] == before["wave (reference)"] and list(now) == ["starry_night", "wave (reference)"]
+    quality.main(photos=photos, reference=["starry_night=udnie"], references_from=first, output=second)
+    assert list(json.loads(second.read_text(encoding="utf-8"))["models"]) == ["starry_night", "udnie (reference)"]
+    with pytest.raises(
+        typer.BadParameter, match=r"without losses of wave \(reference\); expected: made with --artworks"
+    ):
+        quality._references(first, ["a", "b"], losses=object())  # type: ignore[arg-type]
     (photos / "b.png").unlink()
     with pytest.raises(typer.BadParameter, match=r"first\.json, with other photos; expected: those of this run"):
         quality.main(photos=photos, references_from=first)
@@ -149,10 +155,16 @@ def test_temporal_with_references_of_an_earlier_result(moving: list[np.ndarray],
     temporal.main(["starry_night"], [clip], reference=["starry_night=wave"], output=first)
     temporal.main(["starry_night"], [clip], references_from=first, output=second)
     before, now = (json.loads(path.read_text(encoding="utf-8")) for path in (first, second))
-    for key in ("references", "clips", "requirements"):
-        assert now[key] == before[key]
-    with pytest.raises(typer.BadParameter, match="without 10 frames of wall"):
-        temporal.main(["starry_night"], [clip], references_from=first, frames=10)
+    assert now["references"] == before["references"] == {"starry_night": "wave (reference)"}
+    assert [r["what"] for r in now["requirements"]] == [r["what"] for r in before["requirements"]]
+    assert now["clips"]["wall"]["models"]["wave (reference)"] == before["clips"]["wall"]["models"]["wave (reference)"]
+    temporal.main(["starry_night"], [clip], references_from=first, frames=10, output=second)
+    assert json.loads(second.read_text(encoding="utf-8"))["references"] == {}  # those are of 12 frames
+    temporal.main(["starry_night"], [clip], reference=["starry_night=udnie"], references_from=first, output=second)
+    assert json.loads(second.read_text(encoding="utf-8"))["references"] == {"starry_night": "udnie (reference)"}
+    second.write_text("[]")
+    with pytest.raises(typer.BadParameter, match=r"second\.json, without references, clips; expected: a result"):
+        temporal.main(["starry_night"], [clip], references_from=second)
 
 
 def test_temporal_refuses_a_clip_that_says_nothing(moving: list[np.ndarray], tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, fp16_model, training_record, verification_samples
+from styleexport.export import export_onnx, fp16_model, verification_samples
 from styleexport.fp16_from_onnx import fp16_from_onnx
 from styleexport.onnx_from_checkpoint import contract_from_generator, onnx_from_generator
+from styleexport.origin import training_record
 from styleexport.verify import TOLERANCES, Sample, Tolerance, compare, run_frames, run_torch, verify
 from stylesdk import Manifest, Stylizer
 from stylesdk.live.scene import render_frame

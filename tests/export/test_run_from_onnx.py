@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from test_onnx import make_run
@@ -14,18 +17,20 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from styleexport.errors import ExportError
-from styleexport.export import export_onnx, training_record
+from styleexport.export import export_onnx
+from styleexport.fp16_from_onnx import sealed
 from styleexport.import_cli import app
 from styleexport.onnx_from_checkpoint import contract_from_generator, generator_from_run
+from styleexport.origin import licence_of, training_record
 from styleexport.run_from_onnx import run_from_onnx
 from styleexport.verify import run_frames, run_torch, verification_samples
 from stylesdk import ModelFileError
 from stylesdk.live.scene import render_frame
 from stylesdk.manifest import read_model_file
+from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
 from styletrainer.config import config_from_dict, config_from_run
 from styletrainer.errors import TrainError
-from styletrainer.generators.branches import BranchedConv
 from styletrainer.generators.realtime import Realtime
 from styletrainer.generators.unfolding import layers_of, unfold
 from styletrainer.run.checkpoint import save_checkpoint
@@ -88,32 +93,41 @@ def test_unfolded_statistics_are_those_of_the_photos(styles: int) -> None:
             torch.testing.assert_close(found.train()(photo, style), wanted, rtol=0, atol=1e-3)
 
 
-def test_unfolded_filters_begin_anew() -> None:
+@pytest.mark.parametrize(("styles", "furthest"), [(1, 1.001), (3, 1.415)])
+def test_unfolded_filters_begin_anew(styles: int, furthest: float) -> None:
     """Steps of one size need filters of one size."""
-    found = Realtime("nano")
-    unfold(found, folded_layers(trained(1)), [torch.rand(1, 3, 64, 64)])
+    found = Realtime("nano", styles)
+    unfold(found, folded_layers(trained(styles)), [torch.rand(1, 3, 64, 64)])
     for conv in layers_of(found).values():
         if conv.normalised:
-            torch.testing.assert_close(conv.direction.square().sum((1, 2, 3)), torch.ones(conv.direction.shape[0]))
+            norms = conv.direction.square().sum((1, 2, 3)).sqrt()
+            assert 1 / furthest <= norms.min() and norms.max() <= furthest
+
+
+@pytest.mark.parametrize("styles", [1, 3])
+def test_nothing_is_rounded_twice(styles: int) -> None:
+    """Folded again, kernels are those of the file: a style that is added leaves the others as they were."""
+    wanted = folded_layers(trained(styles))
+    found = Realtime("nano", styles)
+    unfold(found, wanted, [torch.rand(1, 3, 64, 64)])
+    for name, (kernel, _) in folded_layers(found).items():
+        assert torch.equal(kernel, wanted[name][0]) or styles == 1, name
+        torch.testing.assert_close(kernel, wanted[name][0], rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("style", ["starry_night.nano", "wave", "six"])
 def test_a_shipped_style_comes_back(tmp_path: Path, photos: Path, style: str) -> None:
     run_from_onnx(resolve(style), tmp_path / "run", photos)
     generator, config = generator_from_run(tmp_path / "run")
-    assert config.styles == (() if style != "six" else tuple(resolve_styles(style)))
+    assert config.styles == (
+        manifest_from_onnx(read_model_file(resolve(style)), style).styles if style == "six" else ()
+    )
     samples = verification_samples(photos, max(len(config.styles), 1))
     frames = run_frames(read_model_file(resolve(style)), samples)
     contract = contract_from_generator(generator)
     for sample, frame in zip(samples, frames, strict=True):
         difference = np.abs(run_torch(contract, sample).astype(int) - frame)
         assert difference.max() <= 1 and difference.mean() < 0.05
-
-
-def resolve_styles(name: str) -> tuple[str, ...]:
-    from stylesdk.onnx_file import manifest_from_onnx
-
-    return manifest_from_onnx(read_model_file(resolve(name)), name).styles
 
 
 def test_what_led_to_a_model_is_kept(tmp_path: Path, photos: Path) -> None:
@@ -150,6 +164,35 @@ def test_a_style_is_added_to_a_shipped_model_of_several(tmp_path: Path, photos: 
         torch.testing.assert_close(generator.eval()(photo, first), before(photo, first[:6]), rtol=0, atol=1e-4)
 
 
+def test_licence_and_name_stay(tmp_path: Path, photos: Path) -> None:
+    run = make_run(tmp_path / "first", "realtime")
+    export_onnx(run, tmp_path / "out", name="mine.nano", licence="CC-BY-NC-4.0", photos=photos, precisions=["fp32"])
+    again = tmp_path / "again"
+    run_from_onnx(tmp_path / "out" / "mine.nano.onnx", again, photos)
+    onward = make_run(tmp_path / "onward", "realtime")
+    config = json.loads((onward / "config.json").read_text()) | {"start": str(again)}
+    (onward / "config.json").write_text(json.dumps(config))
+    [same] = export_onnx(again, tmp_path / "same", photos=photos, precisions=["fp32"])
+    [later] = export_onnx(onward, tmp_path / "later", photos=photos, precisions=["fp32"])
+    found = [manifest_from_onnx(path.read_bytes(), "test") for path in (same, later)]
+    assert [each.licence for each in found] == ["CC-BY-NC-4.0"] * 2
+    assert (same.name, later.name) == ("mine.nano.onnx", "my_art.onnx")
+    assert licence_of(run) == "Apache-2.0"
+
+
+def test_a_folder_that_is_called_like_an_earlier_run_is_not_one(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_from_onnx(resolve("wave.nano"), tmp_path / "run", photos)
+    config = config_from_run(tmp_path / "run")
+    wanted = training_record(tmp_path / "run", config)
+    assert config.start
+    other = make_run(tmp_path / config.start, "realtime")
+    (other / "stats.jsonl").write_text('{"step": 1}\n')
+    monkeypatch.chdir(tmp_path)
+    assert training_record(tmp_path / "run", config) == wanted
+
+
 def test_refuses_what_cannot_be_trained_further(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ExportError, match="int8, generator realtime; expected: the fp32 file of a realtime"):
@@ -157,11 +200,27 @@ def test_refuses_what_cannot_be_trained_further(tmp_path: Path, photos: Path) ->
     johnson = export_onnx(make_run(tmp_path / "j", "johnson"), tmp_path / "j_out", photos=photos)
     with pytest.raises(ExportError, match=r"fp32, generator johnson; expected: (.|\n)*Do this: "):
         run_from_onnx(next(iter(johnson)), out, photos)
+    with pytest.raises(ExportError, match=r"wave\.plan; expected: a bundled style or an ONNX file"):
+        run_from_onnx(tmp_path / "wave.plan", out, photos)
     with pytest.raises(ModelFileError, match=r"got: .*nothing\.onnx"):
         run_from_onnx(tmp_path / "nothing.onnx", out, photos)
     with pytest.raises(TrainError, match="nothing"):
         run_from_onnx(resolve("wave.nano"), out, tmp_path / "nothing")
     assert not out.exists()
+    out.write_text("a file")
+    with pytest.raises(ExportError, match="expected: a folder for the files"):
+        run_from_onnx(resolve("wave.nano"), out, photos)
+    assert out.read_text() == "a file"
+
+
+def test_refuses_a_model_of_other_settings(tmp_path: Path, photos: Path) -> None:
+    model = onnx.load(str(resolve("wave.nano")))
+    manifest = manifest_from_onnx(resolve("wave.nano").read_bytes(), "wave.nano")
+    later = dataclasses.replace(manifest, training=manifest.training | {"of_next_year": 1})
+    (tmp_path / "later.onnx").write_bytes(sealed(model, later))
+    with pytest.raises(ExportError, match=r"of_next_year: unknown(.|\n)*Do this: use the version of stylesdk"):
+        run_from_onnx(tmp_path / "later.onnx", tmp_path / "out", photos)
+    assert not (tmp_path / "out").exists()
 
 
 def test_leaves_a_run_that_is_there_alone(tmp_path: Path, photos: Path) -> None:
@@ -172,8 +231,24 @@ def test_leaves_a_run_that_is_there_alone(tmp_path: Path, photos: Path) -> None:
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-def test_command_says_what_comes_next(tmp_path: Path, photos: Path) -> None:
-    result = CliRunner().invoke(app, ["wave.nano", "-o", str(tmp_path / "run"), "--photos", str(photos)])
+@pytest.mark.parametrize(
+    ("style", "following"),
+    [("wave.nano", "--start {run} --size nano --stage finish"), ("six", "--add-to {run}")],
+)
+def test_command_says_what_comes_next(tmp_path: Path, photos: Path, style: str, following: str) -> None:
+    run = tmp_path / "run"
+    result = CliRunner().invoke(app, [style, "-o", str(run), "--photos", str(photos)])
     assert result.exit_code == 0
-    assert f"--start {tmp_path / 'run'}" in result.output.replace("\n", "")
-    assert isinstance(next(generator_from_run(tmp_path / "run")[0].children()), BranchedConv)
+    said = result.output.replace("\n", "").partition("Next: stylesdk train ")[2]
+    assert said.endswith(following.format(run=run))
+    # And it holds.
+    from styletrainer.cli import app as train
+
+    settings = CliRunner().invoke(train, [*shlex.split(said), "--dry-run"], catch_exceptions=False)
+    assert json.loads(settings.output)["start"] == str(run)
+
+
+def test_command_takes_whole_models(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(ExportError, match=r"got: six:wave; expected: a whole model(.|\n)*give six; all"):
+        line = ["six:wave", "-o", str(tmp_path), "--photos", str(photos)]
+        CliRunner().invoke(app, line, catch_exceptions=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -24,6 +25,7 @@ from styletrainer.generators import Realtime, with_margin
 from styletrainer.pages.compare import CONTENT_LAYERS, STYLE_LAYERS, _artworks, app, read_runs
 from styletrainer.perceptual import Perceptual, load_weight_sets
 from styletrainer.run.checkpoint import WEIGHTS, load_weights
+from styletrainer.run.report import ORIGIN
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +153,17 @@ def test_photos_that_are_not_there(settings: Settings, runs: list[Path], tmp_pat
     with pytest.raises(TrainError, match="folder that can be written"):
         (tmp_path / "file").write_text("")
         compare(settings, str(runs[0]), "-o", str(tmp_path / "file" / "page.html"))
+
+
+def test_an_imported_run_beside_one_that_began_with_it(settings: Settings, runs: list[Path], tmp_path: Path) -> None:
+    """Its artworks are file names of another machine: it is drawn, and nothing is judged by them."""
+    imported = tmp_path / "imported"
+    shutil.copytree(runs[0], imported)
+    config = json.loads((imported / "config.json").read_text()) | {"artworks": ["artwork.png"]}
+    (imported / "config.json").write_text(json.dumps(config))
+    (imported / ORIGIN).write_text("{}")
+    first, second = read_runs([imported, runs[0]])
+    assert first.artworks == ((),) and second.artworks != ((),)
+    compare(settings, str(imported), str(runs[0]), "-o", str(tmp_path / "page.html"))
+    drawn = sheet(Page((tmp_path / "page.html").read_text(encoding="utf-8")))
+    assert np.array_equal(drawn[256:512, 256:], drawn[512:768, 256:])  # the same network twice

@@ -99,7 +99,7 @@ def test_nothing_to_finish(tmp_path: Path) -> None:
     from styletrainer.cli import app
 
     line = ["a.jpg", "--photos", "p", "-o", str(tmp_path / "r"), "--stage", "finish"]
-    with pytest.raises(TrainError, match=r"--stage finish without --start(.|\n)*stylesdk import wave"):
+    with pytest.raises(TrainError, match=r"--stage finish without --start(.|\n)*stylesdk import"):
         CliRunner().invoke(app, line, catch_exceptions=False)
     (tmp_path / "run.toml").write_text('start = "s"\n')
     for given in (["--config", str(tmp_path / "run.toml")], ["--set", "start=s"]):

@@ -15,7 +15,7 @@ from styletrainer.config import config_from_dict
 from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.run.checkpoint import CHECKPOINT, WEIGHTS, load_checkpoint, load_weights, save_checkpoint
-from styletrainer.run.report import BEFORE
+from styletrainer.run.report import ORIGIN
 from styletrainer.run.training import set_up
 
 
@@ -120,19 +120,43 @@ def test_a_style_can_be_steadier_than_the_others(settings: Settings, tmp_path: P
         assert tick["total"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_steadiness_of_a_style_that_is_not_there(settings: Settings) -> None:
-    with pytest.raises(TrainError, match="equivariance_weights of z; expected: of a, b"):
-        run(many(settings), equivariance_weights={"z": 1.0})
-    with pytest.raises(TrainError, match=r"equivariance_weights of a; expected: of several styles .*--many"):
-        run(settings, equivariance_weights={"a": 1.0})
-    with pytest.raises(TrainError, match=r"equivariance_weights: got .*much.* with numbers"):
-        run(many(settings), equivariance_weights={"a": "much"})
+def test_steadiness_where_the_others_have_none(settings: Settings) -> None:
+    own = {"tick": 1, "steps": 2, "equivariance_weight": 0.0, "equivariance_weights": {"b": 5.0}}
+    first, second = stats(run(many(settings), **own))
+    assert "equivariance" not in first and second["equivariance"] > 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [
+        ({"z": 1.0}, "got z, expected names of a, b"),
+        ({"a": -1.0}, "got -1.0 of a, expected a number from 0 on"),
+        ({"a": float("nan")}, "got nan of a, expected a number"),
+        ({"a": True}, "got True of a, expected a number"),
+        ({"a": "much"}, "got 'much' of a, expected a number"),
+        (40, "got 40, expected style names with numbers"),
+    ],
+)
+def test_steadiness_that_is_none(settings: Settings, weights: object, problem: str) -> None:
+    with pytest.raises(TrainError, match=f"equivariance_weights: {problem}"):
+        config_from_dict(many(settings) | {"equivariance_weights": weights}, "the test")
+
+
+def test_steadiness_of_styles_in_a_run_of_one(settings: Settings) -> None:
+    with pytest.raises(TrainError, match=r"got artwork, expected names of several styles .*--many"):
+        config_from_dict(settings | {"equivariance_weights": {"artwork": 1.0}}, "the test")
+
+
+def test_start_from_a_run_of_another_size(settings: Settings, tmp_path: Path) -> None:
+    before = run(settings, steps=1)
+    with pytest.raises(TrainError, match=r"a network of size nano; expected: small(.|\n)*--size nano"):
+        run(settings, start=str(before), run=str(tmp_path / "other"), generator_options={})
 
 
 def test_an_imported_run_is_not_trained_over(settings: Settings) -> None:
     folder = run(settings, steps=1)
     (folder / CHECKPOINT).unlink()
-    (folder / BEFORE).write_text("{}")
+    (folder / ORIGIN).write_text("{}")
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     with pytest.raises(TrainError, match=rf"got: {folder}, which `stylesdk import` made(.|\n)*--start {folder}"):
         run(settings, steps=1)

@@ -141,7 +141,7 @@ def train(
     if stage is Stage.FINISH and not values.get("start"):
         raise TrainError(
             "got: --stage finish without --start; expected: a network that can paint, whose training it ends.\n"
-            "Do this: add --start with the run of --stage distill, or with one that `stylesdk import wave` makes."
+            "Do this: add --start with the run of --stage distill, or with one that `stylesdk import` makes of a style."
         )
     if values.get("minutes") and "steps" not in values:
         values["steps"] = 10_000_000  # the clock decides

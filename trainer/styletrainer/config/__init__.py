@@ -20,6 +20,7 @@ else:
     import tomli as tomllib
 
 Layers = dict[str, float]
+StyleWeights = dict[str, float]  # by names of `styles`
 
 
 @dataclass(frozen=True)

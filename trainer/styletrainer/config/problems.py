@@ -38,6 +38,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
     "tuple[str, ...]": (tuple,),
     "Layers": (dict,),
+    "StyleWeights": (dict,),
     "dict[str, Any]": (dict,),
 }
 
@@ -71,7 +72,9 @@ def problems_of(config: TrainConfig, stored: bool = False) -> list[str]:
 def _wrong_options(config: TrainConfig) -> list[str]:
     """Settings of the recipe and of the generator that these do not take."""
     found = []
-    if config.recipe in RECIPES and not (found := _wrong_amounts(recipe_class(config.recipe), config.recipe_options)):
+    if config.recipe in RECIPES and not (
+        found := _wrong_amounts(recipe_class(config.recipe), config.recipe_options, config.styles)
+    ):
         try:
             config.options()
         except (TypeError, ValueError) as error:
@@ -87,12 +90,27 @@ def _wrong_options(config: TrainConfig) -> list[str]:
     return found
 
 
-def _wrong_amounts(recipe: Any, options: dict[str, Any]) -> list[str]:
+def _wrong_amounts(recipe: Any, options: dict[str, Any], styles: tuple[str, ...]) -> list[str]:
     """Settings of the recipe alone that are of another kind than their default, or no number from 0 on."""
     if wrong := _wrong_types(recipe.Options, options):
         return wrong
     numbers = {name: value for name, value in options.items() if isinstance(value, (int, float))}
-    return [f"{name}: got {n}, expected a number from 0 on" for name, n in numbers.items() if not 0 <= n < math.inf]
+    found = [f"{name}: got {n}, expected a number from 0 on" for name, n in numbers.items() if not 0 <= n < math.inf]
+    for name in (entry.name for entry in dataclasses.fields(recipe.Options) if entry.type == "StyleWeights"):
+        weights = options.get(name, {})
+        if odd := set(weights) - set(styles):
+            known = ", ".join(styles) or "several styles in one network (--many)"
+            found.append(f"{name}: got {', '.join(sorted(odd))}, expected names of {known}")
+        found += [
+            f"{name}: got {n!r} of {style}, expected a number from 0 on"
+            for style, n in weights.items()
+            if not _is_weight(n)
+        ]
+    return found
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _wrong_types(kind: Any, values: dict[str, Any]) -> list[str]:
@@ -104,7 +122,8 @@ def _wrong_types(kind: Any, values: dict[str, Any]) -> list[str]:
         value = values[entry.name]
         kinds = _KINDS[str(entry.type)]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            found.append(f"{entry.name}: got {value!r}, expected {entry.type}")
+            expected = {"Layers": "layer names with numbers", "StyleWeights": "style names with numbers"}
+            found.append(f"{entry.name}: got {value!r}, expected {expected.get(str(entry.type), entry.type)}")
         elif isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
             found.append(f"{entry.name}: got {list(value)!r}, expected texts alone")
         elif entry.type == "Layers" and not _all_numbers(value):

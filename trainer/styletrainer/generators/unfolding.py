@@ -23,8 +23,8 @@ def layers_of(generator: Realtime) -> dict[str, BranchedConv]:
 def unfold(generator: Realtime, folded: Kernels, photos: Iterable[Tensor]) -> None:
     """Make ``generator`` compute what the network it was folded to computes, and ready to learn further.
 
-    What folding merged cannot be told apart again, and need not be: kernels get filters of norm 1, as they had at the
-    start of their training, and the statistics of batch normalisation are measured.
+    What folding merged cannot be told apart again, and need not be: kernels get filters of norm 1, or nearly, as they
+    had at the start of their training, and the statistics of batch normalisation are measured.
 
     Args:
         generator: of the size and number of styles of the folded one; overwritten.
@@ -43,6 +43,8 @@ def unfold(generator: Realtime, folded: Kernels, photos: Iterable[Tensor]) -> No
         scale = table[:, 0]
         if conv.normalised:
             norm = kernel.square().sum((1, 2, 3)).sqrt().clamp(min=1e-8)
+            if generator.styles > 1:  # its fold rounds the bare kernel, which a power of two leaves as it is
+                norm = norm.log2().round().exp2()
             kernel, scale = kernel / norm[:, None, None, None], scale * norm
             conv.get_buffer("mean").zero_()
             conv.get_buffer("variance").fill_(1 - _EPSILON)

@@ -23,7 +23,7 @@ from styletrainer.generators import build_generator, with_margin
 from styletrainer.pages.report import charts, read_stats, sheet_of, shown, write_page
 from styletrainer.perceptual import Perceptual, load_weight_sets
 from styletrainer.run.checkpoint import WEIGHTS, load_weights
-from styletrainer.run.report import thumbnail
+from styletrainer.run.report import ORIGIN, thumbnail
 
 # What every run is judged by, whatever it was trained with.
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
@@ -104,7 +104,9 @@ def _read_run(name: str, folder: Path) -> Run:
     load_weights(generator, folder / WEIGHTS)
     generator.requires_grad_(False).eval()
     styles = _styles(config, generator)
-    return Run(name, config, ticks, generator, styles, _artworks(config))
+    # Of a model that was imported the artworks are names of files on another machine.
+    artworks = ((),) * max(len(config.styles), 1) if (folder / ORIGIN).is_file() else _artworks(config)
+    return Run(name, config, ticks, generator, styles, artworks)
 
 
 def _artworks(config: TrainConfig) -> tuple[tuple[Tensor, ...], ...]:

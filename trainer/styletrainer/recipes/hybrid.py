@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styletrainer import losses
-from styletrainer.config import Layers, TrainConfig
+from styletrainer.config import StyleWeights, TrainConfig
 from styletrainer.data.crops import (
     Crops,
     crop_batches,
@@ -31,7 +31,6 @@ from styletrainer.data.photos import list_photos
 from styletrainer.data.pictures import photos_with_pictures
 from styletrainer.data.views import generate_views
 from styletrainer.discriminators import PatchGAN
-from styletrainer.errors import TrainError
 from styletrainer.generators import build_generator
 from styletrainer.perceptual import Perceptual, load_weight_sets
 from styletrainer.recipe import Batch, Player, Step, Terms, Turn, frozen
@@ -52,16 +51,11 @@ class Hybrid(nn.Module):
         """Settings of this recipe alone."""
 
         # Of several styles, those that want another `equivariance_weight`: one with more contrast flickers more.
-        equivariance_weights: Layers = field(default_factory=dict)
+        equivariance_weights: StyleWeights = field(default_factory=dict)
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
-        if others := set(config.options().equivariance_weights) - set(config.styles):
-            raise TrainError(
-                f"got: equivariance_weights of {', '.join(sorted(others))}; expected: of "
-                f"{', '.join(config.styles) or 'several styles in one network (--many)'}."
-            )
         folder = Path(config.photos)
         self.photos, self.pictures = photos_with_pictures(
             list_photos(folder), folder, [Path(p) for p in config.pictures]
@@ -114,9 +108,10 @@ class Hybrid(nn.Module):
         config, photo = self.config, batch["photo"]
         picture = batch["picture"] if batch["picture"].numel() else None
         number, style = self._style_of(step.number, photo)
-        output, moved, shift, light = generate_views(
-            self.generator, photo, style, step, second=bool(config.equivariance_weight)
-        )
+        steady = config.equivariance_weight
+        if config.styles:
+            steady = config.options().equivariance_weights.get(config.learning()[number], steady)
+        output, moved, shift, light = generate_views(self.generator, photo, style, step, second=bool(steady))
         if config.adversarial_weight:
             real, fake = self.critic(batch["artwork"]), self.critic(output.detach())
             yield Turn("critic", {"critic": losses.critic_loss(real, fake, config.adversarial)})  # type: ignore[arg-type]
@@ -124,10 +119,7 @@ class Hybrid(nn.Module):
         terms = self._generator_terms(output, photo, number, picture)
         if moved is not None:
             terms["equivariance"] = losses.equivariance_loss(moved - light, output, shift)
-        weights = {name: getattr(config, f"{name}_weight") for name in terms}
-        if config.styles:
-            own = config.options().equivariance_weights
-            weights["equivariance"] = own.get(config.learning()[number], config.equivariance_weight)
+        weights = {name: getattr(config, f"{name}_weight") for name in terms} | {"equivariance": steady}
         yield Turn("generator", terms, weights, output, number)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:

@@ -22,7 +22,7 @@ from styletrainer.generators import with_margin
 from styletrainer.run.checkpoint import write_atomically
 
 STATS = "stats.jsonl"
-BEFORE = "before.json"  # of a run that was made from a model file: the record of the runs before it
+ORIGIN = "origin.json"  # of a run that was made from a model file: its name, its licence, the runs that led to it
 
 
 class Report:

@@ -20,11 +20,21 @@ def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
             f"got: start {run}, a run of generator {before.generator}; expected: one of {config.generator}.\n"
             "Do this: start from a run of the same generator, or leave --start out."
         )
+    sizes = [each.generator_options.get("size", "small") for each in (before, config)]
+    if config.generator == "realtime" and sizes[0] != sizes[1]:
+        raise TrainError(
+            f"got: start {run}, a network of size {sizes[0]}; expected: {sizes[1]}.\nDo this: add --size {sizes[0]}."
+        )
     expected = config.styles[:-1] if config.new_style_only else config.styles
     if config.styles and before.styles != expected:
         raise TrainError(
             f"got: start {run} with the styles {', '.join(before.styles) or '(one)'}; expected: {', '.join(expected)}, "
-            "in this order.\nDo this: name the artworks in the order of that run."
+            "in this order.\n"
+            + (
+                "Do this: name the artworks in the order of that run."
+                if before.styles
+                else "Do this: leave --many out."
+            )
         )
     if config.styles or not before.styles:
         load_weights(generator, run / WEIGHTS, grow=generator.grown if config.new_style_only else None)  # type: ignore[arg-type]
@@ -33,7 +43,7 @@ def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
     if name not in before.styles:
         raise TrainError(
             f"got: start {run} with the styles {', '.join(before.styles)}; expected: {name}, this run's artwork, "
-            "among them.\nDo this: start from a run that has it, or leave --start out."
+            "among them.\nDo this: add a style to it with --add-to {run}, or start from a run of one style."
         )
     many = build_generator(before.generator, before.all_generator_options())
     load_weights(many, run / WEIGHTS)

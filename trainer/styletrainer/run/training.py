@@ -21,7 +21,7 @@ from styletrainer.recipes import recipe_class
 from styletrainer.run.balance import Balance
 from styletrainer.run.checkpoint import load_checkpoint, load_state
 from styletrainer.run.devices import chosen_device, computes_bf16
-from styletrainer.run.report import BEFORE
+from styletrainer.run.report import ORIGIN
 from styletrainer.run.stopping import Stopping
 
 
@@ -197,7 +197,7 @@ def open_run(training: Training, run: Path, resume: bool) -> None:
             )
         _refuse_other_settings(config, config_from_run(run), run)
         training.load(state)
-    elif (run / BEFORE).is_file():
+    elif (run / ORIGIN).is_file():
         raise TrainError(
             f"got: {run}, which `stylesdk import` made of a model; expected: a folder of its own for what is learned.\n"
             f"Do this: add --start {run}, and name another folder with -o."
