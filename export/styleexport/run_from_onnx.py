@@ -29,7 +29,7 @@ from styletrainer.generators.unfolding import Kernels, layers_of, unfold
 from styletrainer.run.checkpoint import WEIGHTS, write_atomically
 from styletrainer.run.report import STATS
 
-_PHOTOS, _BATCH = 48, 4
+_PHOTOS, _BATCH = 24, 4
 
 
 def run_from_onnx(model: Path, out: Path, photos: Path) -> TrainConfig:
