@@ -43,7 +43,7 @@ def begin_with(generator: nn.Module, config: TrainConfig, run: Path) -> None:
     if name not in before.styles:
         raise TrainError(
             f"got: start {run} with the styles {', '.join(before.styles)}; expected: {name}, this run's artwork, "
-            "among them.\nDo this: add a style to it with --add-to {run}, or start from a run of one style."
+            f"among them.\nDo this: add a style to it with --add-to {run}, or start from a run of one style."
         )
     many = build_generator(before.generator, before.all_generator_options())
     load_weights(many, run / WEIGHTS)
