@@ -173,7 +173,8 @@ def main(
     artworks: Annotated[Path | None, typer.Option(help="Folder of STYLE.jpg: measure the loss, too.")] = None,
     reference: Annotated[list[str] | None, typer.Option(help="STYLE=RUN or STYLE=FILE: reference network.")] = None,
     references_from: Annotated[
-        Path | None, typer.Option(help="Earlier result on the same photos: its references' figures, not measured anew.")
+        Path | None,
+        typer.Option(help="Earlier result, same photos and perceptual weights: its references' figures, not anew."),
     ] = None,
     vgg: Annotated[list[Path] | None, typer.Option(help="Perceptual weights, as in training.")] = None,
     only_cached: Annotated[bool, typer.Option("--only-cached", help="Search no optimum that is not known.")] = False,
@@ -189,8 +190,9 @@ def main(
     if artworks:
         judge = Judge(vgg or [])
         losses = Losses(pictures, artworks, judge, Cache(CACHE, judge.weights), not only_cached, console)
-    report = header() | {"photos": [photo.name for photo in pictures], "of_photos": of_photos(frames), "models": {}}
-    earlier = _references(references_from, report["photos"], losses) if references_from else {}
+    same = {"photos": [photo.name for photo in pictures]} | ({"perceptual_weights": judge.weights} if losses else {})
+    earlier = _references(references_from, same) if references_from else {}
+    report = header() | same | {"of_photos": of_photos(frames), "models": {}}
     columns: dict[str, list[Frame]] = {"photo": frames}
     with tempfile.TemporaryDirectory() as folder:
         for subject in _subjects(models or ["starry_night"], reference or [], Path(folder)):
@@ -206,11 +208,11 @@ def main(
         cv2.imwrite(str(sheet_path), sheet({title: [column[i] for i in rows] for title, column in columns.items()}))
 
 
-def _references(path: Path, photos: list[str], losses: Losses | None) -> Figures:
-    """Figures of the reference networks of an earlier result on the same photos, by label."""
-    models = earlier_result(path, ("photos", "models"), {"photos": photos})["models"]
+def _references(path: Path, same: Figures) -> Figures:
+    """Figures of the reference networks of an earlier result that agrees in ``same``, by label."""
+    models = earlier_result(path, ("models", *same), same)["models"]
     found = {name: figures for name, figures in models.items() if figures["reference"]}
-    if losses and (without := [name for name, figures in found.items() if "loss" not in figures]):
+    if "perceptual_weights" in same and (without := [name for name, figures in found.items() if "loss" not in figures]):
         raise typer.BadParameter(f"got: {path}, without losses of {', '.join(without)}; expected: made with --artworks")
     return found
 

@@ -91,10 +91,17 @@ def test_quality_with_references_of_an_earlier_result(photos: Path, tmp_path: Pa
     assert now["wave (reference)"] == before["wave (reference)"] and list(now) == ["starry_night", "wave (reference)"]
     quality.main(photos=photos, reference=["starry_night=udnie"], references_from=first, output=second)
     assert list(json.loads(second.read_text(encoding="utf-8"))["models"]) == ["starry_night", "udnie (reference)"]
+    judged = json.loads(first.read_text(encoding="utf-8")) | {"perceptual_weights": "a" * 64}
+    (tmp_path / "judged.json").write_text(json.dumps(judged), encoding="utf-8")
+    same = {"photos": ["a", "b"], "perceptual_weights": "a" * 64}
     with pytest.raises(
         typer.BadParameter, match=r"without losses of wave \(reference\); expected: made with --artworks"
     ):
-        quality._references(first, ["a", "b"], losses=object())  # type: ignore[arg-type]
+        quality._references(tmp_path / "judged.json", same)
+    with pytest.raises(typer.BadParameter, match=r"judged\.json, with other perceptual_weights; expected: those"):
+        quality._references(tmp_path / "judged.json", same | {"perceptual_weights": "b" * 64})
+    with pytest.raises(typer.BadParameter, match=r"first\.json, without models, photos, perceptual_weights; expected"):
+        quality._references(first, same)
     (photos / "b.png").unlink()
     with pytest.raises(typer.BadParameter, match=r"first\.json, with other photos; expected: those of this run"):
         quality.main(photos=photos, references_from=first)
