@@ -32,7 +32,8 @@ from measures import border, edge_ssim, grid, noisy
 from model_files import Subject, reference_of, subjects_of
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Cache, Judge, Loss, Objective, tensor_from_bgr
 from pictures import Photo, one_of_a_kind, photos_from, sheet
-from reports import Requirement, conclude, earlier_result, header
+from quality_requirements import not_comparable, requirements
+from reports import conclude, earlier_result, header
 from rich.console import Console
 from rich.table import Table
 
@@ -42,9 +43,6 @@ from stylesdk.frames import Frame
 from styletrainer.data.crops import read_artwork, scaled
 
 CACHE = Path(__file__).parent / "results" / "optimum.json"
-OPTIMUM_LIMITS = {"nano": 4.5, "small": 3.5, "base": 3.0}  # times the optimum, median over photos
-GRID_LIMIT, INT8_LIMIT, MULTI_LIMIT = 0.05, 2.0, 1.05
-BORDER_LIMITS = {"at_least": 0.8, "at_most": 1.25}
 Figures = dict[str, Any]
 
 
@@ -133,40 +131,6 @@ def of_photos(photos: list[Frame]) -> Figures:
     }
 
 
-def requirements(models: Figures) -> list[Requirement]:
-    """What is asked of every style; the reference network only serves as a measure."""
-    lines = []
-    references = {x["style"]: x for x in models.values() if x["reference"]}
-    singles = {n: x for n, x in models.items() if not x["reference"] and not x["of_several"] and x["size"] != "nano"}
-    for name, found in ((n, x) for n, x in models.items() if not x["reference"]):
-        lines += _looks(name, found)
-        if "int8" in found:
-            lines += _looks(f"{name}.int8", found["int8"])
-            lines.append(Requirement(f"{name}: int8 to fp32, mean of 255", found["int8"]["mean"], INT8_LIMIT))
-        if found.get("over_optimum"):
-            ratio = found["over_optimum"]["median"]
-            lines.append(Requirement(f"{name}: loss over its optimum", ratio, OPTIMUM_LIMITS[found["size"]]))
-        beside = references.get(found["style"])
-        if found["size"] == "small" and beside and "loss" in found:
-            seen = f"{found['images'] or '?'} images seen, the reference {beside['images'] or '?'}"
-            lines.append(_loss_at_most(f"{name}: loss, at most the reference's ({seen})", found, beside))
-        for single, alone in singles.items() if found["of_several"] and "loss" in found else ():
-            if alone["style"] == found["style"]:
-                lines.append(_loss_at_most(f"{name}: loss, within 5 % of {single}'s", found, alone, MULTI_LIMIT))
-    return lines
-
-
-def _looks(name: str, found: Figures) -> list[Requirement]:
-    return [
-        Requirement(f"{name}: grid", found["grid"], GRID_LIMIT),
-        Requirement(f"{name}: border over the photo's", found["border"], **BORDER_LIMITS),
-    ]
-
-
-def _loss_at_most(what: str, found: Figures, beside: Figures, factor: float = 1.0) -> Requirement:
-    return Requirement(what, found["loss"]["total"], beside["loss"]["total"] * factor)
-
-
 def main(
     photos: Annotated[Path, typer.Option(help="Folder of photographs that training never saw.")],
     models: Annotated[list[str] | None, typer.Argument(help="Bundled styles, ONNX files or run folders.")] = None,
@@ -201,7 +165,9 @@ def main(
             report["models"][subject.label] = found | (losses.figures(subject) if losses else {})
     anew = {found["style"] for found in report["models"].values() if found["reference"]}
     report["models"] |= {name: found for name, found in earlier.items() if found["style"] not in anew}
+    report["not_comparable"] = not_comparable(report["models"])
     console.print(_table(report["models"]))
+    console.print(*(f"not comparable with its reference: {line}" for line in report["not_comparable"]), sep="\n")
     conclude(console, requirements(report["models"]), report, output)
     if sheet_path:
         rows = one_of_a_kind(pictures)

@@ -204,10 +204,10 @@ def verify_each_style(
 
 
 def _label(sample: Sample, styles: Sequence[str]) -> str:
-    """What of a network of several styles a sample shows; of one style all samples are judged together."""
-    if sample.style is None:
-        return ""
-    alone = np.count_nonzero(sample.style) == 1
-    name = f", style {styles[int(sample.style.argmax())]}" if alone else ", a blend of styles"
+    """Which style a sample shows, where there are several, and its strength below the full one."""
+    name = ""
+    if sample.style is not None:
+        alone = np.count_nonzero(sample.style) == 1
+        name = f", style {styles[int(sample.style.argmax())]}" if alone else ", a blend of styles"
     # Half the strength is half the difference: such a frame must not make up for one at full strength.
     return name if sample.strength == 1 else f"{name} at strength {sample.strength:g}"

@@ -140,6 +140,24 @@ def test_requirements_of_quality() -> None:
     assert not any(what.startswith("johnson") for what in met)
 
 
+@pytest.mark.parametrize(
+    ("reference", "line", "note"),
+    [
+        ({"images": 273, "loss": {"total": 1.1}}, True, []),  # as many, but for a tenth
+        ({"images": 272, "loss": {"total": 1.1}}, None, ["wave: 300 images seen, the reference 272"]),
+        ({"images": 272, "loss": {"total": 0.9}}, False, []),  # worse than one that saw fewer is worse
+        ({"images": None, "loss": {"total": 1.1}}, None, ["wave: 300 images seen, the reference ?"]),
+    ],
+)
+def test_better_than_a_reference_that_saw_less_is_no_proof(
+    reference: dict[str, Any], line: bool | None, note: list[str]
+) -> None:
+    models = {"wave": figures(), "johnson": figures(reference=True, **reference)}
+    met = [found.met for found in quality.requirements(models) if "at most the reference's" in found.what]
+    assert met == ([] if line is None else [line])
+    assert quality.not_comparable(models) == note
+
+
 def test_a_requirement_has_two_sides() -> None:
     assert [Requirement("", found, 1.25, 0.8).met for found in (0.7, 0.8, 1.25, 1.3)] == [False, True, True, False]
     assert str(Requirement("border", 0.7, 1.25, 0.8)) == "missed border: 0.7, at least 0.8, at most 1.25"

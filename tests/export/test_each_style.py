@@ -56,13 +56,18 @@ def test_every_style_gets_two_pictures_at_full_strength(photos: Path, styles: in
     assert max(s.frame.size for s in samples) <= 384 * 512 * 3
 
 
-def test_one_style_is_checked_on_eight_frames_together() -> None:
+def test_one_style_is_checked_on_six_frames_together_and_on_two_of_half_strength() -> None:
     samples = verification_samples(None, 1)
     assert [s.strength for s in samples] == [0.5, 1.0, 1.0, 1.0] * 2 and {s.style for s in samples} == {None}
     assert [s.frame.shape[:2] for s in samples[:3]] == [(384, 512), (240, 320), (241, 319)]
     wanted = [GREY] * 8
     found = [GREY + np.uint8(3 if index == 1 else 0) for index in range(8)]  # 3 of 255 in one frame: 0.4 on average
     assert verify_each_style(samples, ("a",), wanted, found, "int8", "it") == compare(wanted, found)
+    # Over all frames together it would pass.
+    found = [GREY + np.uint8(0 if sample.strength < 1 else 2.4 + index % 2) for index, sample in enumerate(samples)]
+    assert compare(wanted, found).mean <= TOLERANCES["int8"].mean
+    with pytest.raises(ExportError, match=r"it differs by up to 3, 2\.\d+ on average, of 255, over 6 frames"):
+        verify_each_style(samples, ("a",), wanted, found, "int8", "it")
 
 
 def test_a_badly_rounded_style_is_refused_in_int8(
