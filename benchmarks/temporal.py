@@ -8,7 +8,7 @@
   Pairs of frames of which less than half is followed are hard cuts and left out. Squares are averaged over all
   pixels of a clip, so that a still moment does not decide.
 - noise: the clip's first frame, twice, with sensor noise (Gaussian, sigma 2 of 255, rounded); RMS difference of the
-  two styled pictures over that of the two inputs.
+  two styled pictures over that of the two inputs. With --smoothing, after STILL such frames each.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from stylesdk.frames import Frame
+from stylesdk.live.smoothing import Smoother
 from stylesdk.live.video import VideoSource
 
 LAGS = {"short": 1, "long": 5}
+STILL = 12  # frames after which smoothing has done what it can
 WIDEST = 640  # pixels; flow on larger frames costs much and tells little
 SHORT_LIMIT, REFERENCE_LIMIT = 3.0, 0.5
 FIGURES = (*LAGS, "noise")
@@ -54,16 +56,26 @@ def _narrowed(frame: Frame) -> Frame:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def measure(subject: Subject, frames: list[Frame], moved: dict[str, list[Motion]], source: Figures) -> Figures:
+def measure(
+    subject: Subject, frames: list[Frame], moved: dict[str, list[Motion]], source: Figures, smoothing: float = 0
+) -> Figures:
     """Figures of one style on one clip, as multiples of the clip's own."""
-    styled = subject.run(frames)
+    styled = steadied(subject, frames, smoothing)
     found = {name: warping_error(styled, moved[name]) / source[name] for name in LAGS}
-    left, right = (noisy(frames[0], seed) for seed in (0, 1))
-    found["noise"] = rms(*subject.run([left]), *subject.run([right])) / rms(left, right)
+    count = STILL if smoothing else 1
+    left, right = ([noisy(frames[0], first + i) for i in range(count)] for first in (0, count))
+    ends = [steadied(subject, still, smoothing)[-1] for still in (left, right)]
+    found["noise"] = rms(*ends) / rms(left[-1], right[-1])
     return found
 
 
-def measure_clip(clip: Path, frames: int, subjects: list[Subject]) -> dict[str, Any]:
+def steadied(subject: Subject, frames: list[Frame], smoothing: float) -> list[Frame]:
+    """A clip in style, and smoothed as the live path does it."""
+    smoother = Smoother()
+    return [smoother.smooth(*pair, smoothing) for pair in zip(frames, subject.run(frames), strict=True)]
+
+
+def measure_clip(clip: Path, frames: int, subjects: list[Subject], smoothing: float = 0) -> dict[str, Any]:
     """Figures of all styles on one clip; its motion is found once."""
     pictures = read_clip(clip, frames)
     moved = {name: motions(pictures, lag) for name, lag in LAGS.items()}
@@ -77,7 +89,7 @@ def measure_clip(clip: Path, frames: int, subjects: list[Subject]) -> dict[str, 
         "cuts": len(pictures) - 1 - len(moved["short"]),
         "followed": float(np.mean([motion.followed.mean() for motion in moved["short"]])),
         "source_rms": source,
-        "models": {subject.label: measure(subject, pictures, moved, source) for subject in subjects},
+        "models": {subject.label: measure(subject, pictures, moved, source, smoothing) for subject in subjects},
     }
 
 
@@ -104,11 +116,12 @@ def main(
         Path | None, typer.Option(help="Earlier result on the same clips: its references' figures, not measured anew.")
     ] = None,
     frames: Annotated[int, typer.Option(min=7, help="Frames of every clip, from its start.")] = 60,
+    smoothing: Annotated[float, typer.Option(min=0, max=1, help="As `stylesdk webcam` takes it.")] = 0.0,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Print short and long warping error and noise sensitivity of every style on every clip."""
     console = Console()
-    report = header()
+    report = header() | {"smoothing": smoothing}
     earlier = earlier_result(references_from, ("references", "clips"), {}) if references_from else {}
     with tempfile.TemporaryDirectory() as folder:
         subjects = [subject for model in models for subject in subjects_of(model, Path(folder))]
@@ -116,7 +129,7 @@ def main(
         report["styles"] = {subject.label: subject.style for subject in subjects}
         report["references"] = {subject.style: subject.label for subject in beside}
         subjects += beside
-        report["clips"] = {path.stem: measure_clip(path, frames, subjects) for path in clip}
+        report["clips"] = {path.stem: measure_clip(path, frames, subjects, smoothing) for path in clip}
     if earlier:
         _add_references(report, earlier)
     console.print(_table(report))
@@ -124,11 +137,11 @@ def main(
 
 
 def _add_references(report: dict[str, Any], earlier: dict[str, Any]) -> None:
-    """Figures of the references of an earlier result, where it has as many frames of the same clips."""
+    """Figures of the references of an earlier result, where it has as many frames of the same clips, as smooth."""
     clips = {name: earlier["clips"].get(name, {}) for name in report["clips"]}
     alike = [clips[name].get(key) == clip[key] for name, clip in report["clips"].items() for key in ("frames", "size")]
-    if not all(alike):
-        typer.echo("No references: the earlier result has other clips, or other numbers of frames.", err=True)
+    if not all(alike) or earlier.get("smoothing", 0) != report["smoothing"]:
+        typer.echo("No references: the earlier result has other clips, numbers of frames, or smoothing.", err=True)
         return
     for style, label in earlier["references"].items():
         if style not in report["references"]:

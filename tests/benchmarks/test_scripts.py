@@ -192,6 +192,16 @@ def test_temporal_with_references_of_an_earlier_result(moving: list[np.ndarray],
         temporal.main(["starry_night"], [clip], references_from=second)
 
 
+def test_smoothing_takes_its_share_of_the_noise(moving: list[np.ndarray], tmp_path: Path) -> None:
+    clip, first, second = make_clip(tmp_path / "wall.mp4", moving), tmp_path / "first.json", tmp_path / "second.json"
+    temporal.main(["starry_night"], [clip], reference=["starry_night=wave"], output=first)
+    temporal.main(["starry_night"], [clip], references_from=first, smoothing=0.5, output=second)
+    before, now = (json.loads(path.read_text(encoding="utf-8")) for path in (first, second))
+    noise = [found["clips"]["wall"]["models"]["starry_night"]["noise"] for found in (before, now)]
+    assert 0.3 < noise[1] / noise[0] < 0.7  # half of it, by what amounts mean
+    assert (before["smoothing"], now["smoothing"], now["references"]) == (0.0, 0.5, {})
+
+
 def test_temporal_refuses_a_clip_that_says_nothing(moving: list[np.ndarray], tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "short.mp4", moving[:4])
     with pytest.raises(typer.BadParameter, match="4 frames"):
