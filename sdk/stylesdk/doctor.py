@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,12 +87,17 @@ def run_doctor(console: Console, models: Sequence[Path]) -> int:
 
 def _chosen() -> str:
     """The backend that a bundled style gets here, and why."""
-    _, reason = runtime_for("auto")
-    try:
-        with Stylizer() as stylizer:
-            return f"{stylizer.backend}: {reason}"
-    except StyleSDKError as error:
-        return f"nothing: {error}"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        runtime, reason = runtime_for("auto")
+        try:
+            with Stylizer() as stylizer:
+                backend = stylizer.backend
+        except StyleSDKError as error:
+            return f"nothing: {error}"
+    if runtime == "tensorrt" and told:  # whether TensorRT opens is known only when it was tried
+        reason = str(told[0].message)
+    return f"{backend}: {reason}"
 
 
 def _gpu() -> str:

@@ -61,7 +61,7 @@ class Stylizer:
         backend: Backend | None = None,
     ) -> None:
         file, chosen = split_style(os.fspath(model))
-        path = Path(file) if backend else resolve(file)
+        path = Path(file) if backend else resolve(file if isinstance(model, str) else Path(file))
         opened = backend or open_backend(path, device, threads, runtime)
         self._backend: Backend | None = opened
         self._name, self._manifest = opened.name, opened.manifest

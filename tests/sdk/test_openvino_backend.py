@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 
 from stylesdk import DeviceError, MissingExtraError, ModelFileError, Stylizer
-from stylesdk.backends import runtime_for
 from stylesdk.bench import bench_frame
-from stylesdk.styles import resolve
+from stylesdk.styles import resolve, styles
 
 # bf16 has 8 bits: half of 255 steps are lost in every layer, and come back as a little noise.
 MEAN, LARGEST = 1.5, 24
+# At 240x320 the means are 0.4 and less, and the largest is 6, of udnie, on a CPU with bf16. Another CPU adds up in
+# another order, so there is room; a layer that OpenVINO gets wrong shows in the mean.
+MEAN_OF_ALL, LARGEST_OF_ALL = 1, 16
+
+SHIPPED = [
+    (found.name, style) for found in styles() if found.manifest.precision == "fp32" for style in found.manifest.styles
+]
 
 
 @pytest.mark.parametrize("size", [(480, 640), (97, 131), (64, 64), (16, 24)])
@@ -32,6 +38,17 @@ def test_equals_onnxruntime_within_what_bf16_holds(size: tuple[int, int]) -> Non
             assert difference.mean() < MEAN and difference.max() <= LARGEST, (difference.mean(), difference.max())
         np.testing.assert_array_equal(found.run(frame, 0.0), frame)
     np.testing.assert_array_equal(frame, before)
+
+
+@pytest.mark.parametrize(("name", "style"), SHIPPED)
+def test_every_shipped_file_equals_onnxruntime(name: str, style: str) -> None:
+    frame = bench_frame((240, 320))
+    with Stylizer(name, runtime="onnxruntime") as wanted, Stylizer(name, runtime="openvino") as found:
+        difference = np.abs(wanted.run(frame, style=style).astype(int) - found.run(frame, style=style))
+    assert difference.mean() <= MEAN_OF_ALL and difference.max() <= LARGEST_OF_ALL, (
+        difference.mean(),
+        difference.max(),
+    )
 
 
 def test_results_are_the_callers_whatever_comes_next() -> None:
@@ -76,7 +93,9 @@ def test_damaged_file_is_refused_before_openvino_sees_it(tmp_path: Path, monkeyp
         Stylizer(tmp_path / "bad.onnx", runtime="openvino")
 
 
-def test_a_graph_that_openvino_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("runtime", ["openvino", None])
+def test_a_graph_that_openvino_cannot_read(runtime: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is at fault, not the installation: nothing else is tried."""
     import openvino
 
     def refuse(self: object, data: bytes) -> None:
@@ -84,7 +103,7 @@ def test_a_graph_that_openvino_cannot_read(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(openvino.Core, "read_model", refuse)
     with pytest.raises(ModelFileError, match=r"OpenVINO(.|\n)*unknown operator"):
-        Stylizer("starry_night", runtime="openvino")
+        Stylizer("starry_night", device="cpu", runtime=runtime)
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,23 +119,3 @@ def test_cuda_and_unknown_runtimes_are_refused() -> None:
         Stylizer("starry_night", runtime="tvm")
     with pytest.raises(DeviceError, match="expected: tensorrt"):
         Stylizer("some.plan", runtime="openvino")
-
-
-@pytest.mark.parametrize(
-    ("device", "present", "cuda", "wanted"),
-    [
-        ("cpu", ("openvino", "onnxruntime"), True, "openvino"),
-        ("cpu", ("onnxruntime",), False, "onnxruntime"),
-        ("auto", ("openvino", "onnxruntime-gpu"), True, "onnxruntime"),
-        ("auto", ("openvino", "onnxruntime-gpu"), False, "openvino"),
-        ("cuda", ("openvino", "onnxruntime-gpu"), True, "onnxruntime"),
-    ],
-)
-def test_which_runtime_and_why(
-    device: str, present: tuple[str, ...], cuda: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stylesdk.backends.installed", lambda package: "1" if package in present else "")
-    monkeypatch.setattr("stylesdk.backends.cuda_usable", lambda: "" if cuda else "no driver")
-    runtime, why = runtime_for(device)
-    assert runtime == wanted and why
-    assert ("stylesdk[openvino]" in why) == ("openvino" not in present)

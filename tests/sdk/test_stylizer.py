@@ -150,11 +150,42 @@ def test_styles_lists_what_is_bundled() -> None:
         assert style.bytes <= (3_000_000 if len(style.manifest.styles) > 1 else 1_500_000)
         assert style.manifest.sha256 != "0" * 64
         assert (style.path.parent / f"{style.name.split('.')[0]}.md").is_file(), "no model card"
+    assert sum(path.stat().st_size for path in found[0].path.parent.glob("*.onnx")) <= 12_000_000
 
 
 def test_unknown_style_names_the_known_ones() -> None:
     with pytest.raises(stylesdk.ModelFileError, match="starry_night"):
         resolve("no_such_style")
+
+
+@pytest.mark.parametrize("name", ["wave.base.int8", "wave.nan0", "udnie.nano", "six.int8"])
+def test_wrong_file_of_a_bundled_style_names_its_files(name: str) -> None:
+    with pytest.raises(stylesdk.ModelFileError, match=f"no style named '{name}'") as told:
+        Stylizer(name)
+    style = name.split(".")[0]
+    listed = str(told.value).split("one of ")[1].split(", or the path")[0].split(", ")
+    assert listed == [found.name for found in stylesdk.styles() if found.name.split(".")[0] == style]
+
+
+def test_unknown_style_with_a_dot_names_all() -> None:
+    with pytest.raises(stylesdk.ModelFileError, match=r"no style named 'wavee\.nano'(.|\n)*starry_night(.|\n)*wave"):
+        resolve("wavee.nano")
+
+
+@pytest.mark.parametrize("text", ["mine.onnx", "wave.base.ONNX", "mine.plan", "mine.Engine", "./wave.nan0", "runs/it"])
+def test_what_looks_like_a_path_is_one(text: str) -> None:
+    assert resolve(text) == Path(text)
+
+
+def test_what_exists_and_what_is_a_path_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve(Path("wave.foo")) == Path("wave.foo")
+    with pytest.raises(stylesdk.ModelFileError, match=r"suffix \.foo"):
+        Stylizer(Path("wave.foo"))
+    (tmp_path / "wave.foo").touch()
+    assert resolve("wave.foo") == Path("wave.foo")
+    with pytest.raises(stylesdk.ModelFileError, match=r"suffix \.foo"):
+        Stylizer("wave.foo")
 
 
 def test_device_that_cannot_be_had() -> None:

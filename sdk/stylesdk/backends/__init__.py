@@ -115,18 +115,36 @@ def _open_onnx(path: Path, device: str, threads: int | None, asked: str | None) 
 
 
 def runtime_for(device: str) -> tuple[str, str]:
-    """The runtime that ONNX files get on ``device``, and why."""
+    """The runtime that ONNX files get on ``device``, and why that one and no faster one.
+
+    Warns where OpenVINO would be the one, and is installed and does not work.
+    """
     from stylesdk.engines import why_not
 
-    if device in ("auto", "cuda") and not why_not():
+    gpu = device in ("auto", "cuda") and not cuda_usable()
+    no_plans = why_not() if gpu else ""
+    if gpu and not no_plans:
         return "tensorrt", "TensorRT and a CUDA device are usable; onnxruntime serves until the plan is built"
+    faster = f"; TensorRT, the fastest on GPUs, cannot be used: {no_plans}" if gpu else ""
     if device == "cuda":
-        return "onnxruntime", "CUDA was asked for"
-    if device == "auto" and installed("onnxruntime-gpu") and not cuda_usable():
-        return "onnxruntime", "onnxruntime-gpu is installed and a CUDA device is usable"
-    if installed("openvino"):
-        return "openvino", "OpenVINO is installed, and is the fastest on CPUs"
-    return "onnxruntime", "OpenVINO, faster on CPUs, is not installed: python -m pip install 'stylesdk[openvino]'"
+        return "onnxruntime", f"CUDA was asked for{faster}"
+    if gpu and installed("onnxruntime-gpu"):
+        return "onnxruntime", f"onnxruntime-gpu is installed and a CUDA device is usable{faster}"
+    runtime, reason = _runtime_for_cpu()
+    return runtime, f"{reason}{faster}"
+
+
+def _runtime_for_cpu() -> tuple[str, str]:
+    if not installed("openvino"):
+        return "onnxruntime", "OpenVINO, faster on CPUs, is not installed: python -m pip install 'stylesdk[openvino]'"
+    from stylesdk.backends.openvino import REINSTALL, inference_precision
+
+    try:
+        precision, why = inference_precision()
+    except (MissingExtraError, DeviceError) as error:
+        warnings.warn(f"{error}\nonnxruntime, slower on CPUs, runs instead.", stacklevel=6)
+        return "onnxruntime", f"{str(error).splitlines()[0].removeprefix('got: ')}; to mend it: {REINSTALL}"
+    return "openvino", f"OpenVINO is installed, and is the fastest on CPUs; {precision}: {why}"
 
 
 def installed(package: str) -> str:

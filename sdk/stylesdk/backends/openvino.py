@@ -15,6 +15,7 @@ from stylesdk.manifest import Manifest, read_model_file
 from stylesdk.mix import Weights, check_style_input
 from stylesdk.onnx_file import manifest_from_onnx
 
+REINSTALL = "python -m pip install --force-reinstall openvino"
 _SIZES_KEPT = 4  # a size takes some tenths of a second to compile
 
 
@@ -28,6 +29,11 @@ class OpenVINOBackend:
         path: an ONNX file with a stylesdk manifest.
         device: ``cpu`` or ``auto``; OpenVINO here is for CPUs.
         threads: None for every usable core.
+
+    Raises:
+        ModelFileError: no stylesdk model, damaged, or refused by OpenVINO.
+        DeviceError: another ``device``, or an OpenVINO that is installed and does not work.
+        MissingExtraError: OpenVINO is not installed.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
@@ -37,8 +43,8 @@ class OpenVINOBackend:
             raise DeviceError(
                 f"device {device!r} with OpenVINO", expected="auto or cpu", do="use runtime='onnxruntime'"
             )
-        ov = _import_openvino()
-        self._core: Any = ov.Core()
+        ov, core, precision = _open_core()
+        self._core: Any = core
         try:
             self._model: Any = self._core.read_model(data)
             shapes = {port.any_name: list(port.partial_shape) for port in self._model.inputs}
@@ -48,16 +54,15 @@ class OpenVINOBackend:
             ) from error
         style = shapes.get("style")
         check_style_input(path, self.manifest, style and [d.get_length() if d.is_static else str(d) for d in style])
-        precision = "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
         self._options = {
             "INFERENCE_NUM_THREADS": threads or usable_cores(),
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._feeds: dict[str, Any] = {}  # of the last frame
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         version = ".".join(ov.__version__.split("-")[0].split(".")[:2])
-        self.name = f"openvino {version} (CPU, {'bf16' if precision == 'bf16' else 'fp32'})"
+        self.name = f"openvino {version} (CPU, {precision})"
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         return size
@@ -109,9 +114,30 @@ class OpenVINOBackend:
         self._model = self._core = None
 
 
-def _import_openvino() -> Any:
+def inference_precision() -> tuple[str, str]:
+    """``bf16`` or ``fp32``, in which OpenVINO computes on this CPU, and why.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+        DeviceError: it is installed and does not work.
+    """
+    precision = _open_core()[2]
+    return precision, "the CPU computes in it" if precision == "bf16" else "the CPU has no bf16"
+
+
+def _open_core() -> tuple[Any, Any, str]:
+    """OpenVINO, a core, and the precision that suits this CPU; raises as ``inference_precision``."""
     try:
         import openvino
-    except ImportError as error:
-        raise MissingExtraError("openvino", "openvino", "running ONNX models with OpenVINO") from error
-    return openvino
+
+        core = openvino.Core()
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: OpenVINO without its plugin for CPUs
+        if isinstance(error, ModuleNotFoundError) and error.name == "openvino":
+            raise MissingExtraError("openvino", "openvino", "running ONNX models with OpenVINO") from error
+        raise DeviceError(
+            f"OpenVINO does not work: {' '.join(str(error).split())}",
+            expected="a whole installation of OpenVINO",
+            do=f"{REINSTALL}, or use runtime='onnxruntime'",
+        ) from error
+    return openvino, core, "bf16" if "BF16" in capabilities else "fp32"

@@ -1,4 +1,4 @@
-"""Bundled styles: ``STYLE[.SIZE][.PRECISION].onnx``, each with a model card ``STYLE[.SIZE].md``.
+"""Bundled styles: ``STYLE[.SIZE][.PRECISION].onnx``, each style with a model card ``STYLE.md``.
 
 No size in the name means ``small``, no precision ``fp32``. A model that takes pictures as styles has its encoder
 beside it, ``NAME.encoder.onnx``; one that chooses a style for a photo its chooser, ``NAME.chooser.onnx``.
@@ -20,6 +20,7 @@ from stylesdk.palette import Palette
 
 DEFAULT = "starry_night"
 _FOLDER = Path(__file__).parent
+_MODEL_SUFFIXES = (".onnx", ".plan", ".engine")
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,28 @@ class Style:
 
 
 def resolve(model: str | os.PathLike[str]) -> Path:
-    """The file of a bundled style's name, or of a path. A name with a suffix or a separator is a path."""
+    """The file of a bundled style's name, or of a path.
+
+    A text is a path where it exists, has a separator, or ends as a model file does; a ``Path`` also with any suffix.
+
+    Raises:
+        ModelFileError: a name that no bundled style has.
+    """
     text = os.fspath(model)
-    bundled = _FOLDER / f"{text}.onnx"
-    if os.sep not in text and "/" not in text and bundled.is_file():
-        return bundled
     path = Path(text)
-    if path.suffix or path.exists() or len(path.parts) > 1:
+    separated = os.sep in text or "/" in text
+    bundled = _FOLDER / f"{text}.onnx"
+    if not separated and bundled.is_file():
+        return bundled
+    # Names of bundled files have dots too: the suffix of a text may be a mistyped size or precision.
+    suffixed = path.suffix.lower() in _MODEL_SUFFIXES or (path.suffix and not isinstance(model, str))
+    if separated or suffixed or path.exists():
         return path
+    names = _names()
+    of_style = [name for name in names if name.split(".")[0] == text.split(".")[0]]
     raise ModelFileError(
         f"no style named {text!r}",
-        expected=f"one of {', '.join(_names())}, or the path of a model file",
+        expected=f"one of {', '.join(of_style or names)}, or the path of a model file",
         do="`stylesdk styles` lists the bundled styles",
     )
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 from fake_tensorrt import RTX, make_plan, write_plan
@@ -26,6 +27,7 @@ def has(monkeypatch):
         find = importlib.util.find_spec
         ours = ("tensorrt", *HAS_ALL)
         monkeypatch.setattr(module, "cuda_usable", lambda: cuda)
+        monkeypatch.setattr("stylesdk.backends.cuda_usable", lambda: cuda)
         monkeypatch.setattr(
             module.importlib.util,
             "find_spec",
@@ -56,6 +58,9 @@ def test_all_that_is_needed(has):
 def test_what_is_missing(has, packages, words, tmp_path):
     has(*packages)
     assert runtime_for("cuda")[0] == "onnxruntime" and runtime_for("auto")[0] != "tensorrt"
+    for device in ("auto", "cuda"):
+        assert re.search(f"; TensorRT, .*cannot be used: {words}", runtime_for(device)[1])
+    assert "TensorRT" not in runtime_for("cpu")[1]
     model = tmp_path / "it.onnx"
     model.write_bytes(inverting_onnx())
     with pytest.raises(DeviceError, match=words):
@@ -68,7 +73,8 @@ def test_no_gpu_is_told_before_anything_else(has, tmp_path):
     model.write_bytes(inverting_onnx())
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
         Stylizer(model, runtime="tensorrt", device="cuda")
-    assert runtime_for("cuda")[0] == "onnxruntime"
+    assert runtime_for("cuda") == ("onnxruntime", "CUDA was asked for")
+    assert "TensorRT" not in runtime_for("auto")[1]  # nothing of a GPU that nobody has
     model.write_bytes(model.read_bytes()[:-9])
     with pytest.raises(ModelFileError):
         Stylizer(model, runtime="tensorrt")
@@ -116,6 +122,30 @@ def test_an_unsafe_cache_is_an_error_for_cuda_and_a_warning_for_auto(machine):
 
 
 @pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        (0o700, r"onnxruntime \S+ \(CPU\): TensorRT and a CUDA device are usable; onnxruntime serves until"),
+        (0o777, r"onnxruntime \S+ \(CPU\): (.|\n)*mode 777(.|\n)*No TensorRT plan: onnxruntime runs"),
+    ],
+)
+def test_the_doctor_tells_what_really_opened(machine, mode, told):
+    machine.kept.mkdir(parents=True, mode=0o700)
+    machine.kept.parent.chmod(mode)
+    out = machine.run(
+        """
+        import stylesdk.doctor
+        from rich.console import Console
+
+        stylesdk.doctor.styles = list  # running every file takes seconds, and is not the question
+        stylesdk.doctor.run_doctor(Console(width=400), [])
+        """
+    ).stdout
+    line = out[out.index("ONNX models run on ") :].partition("\nTensorRT plans:")[0]
+    assert re.match(f"ONNX models run on {told}", line), line
+    assert ("are usable" in line) == (mode == 0o700)
+
+
+@pytest.mark.parametrize(
     ("targets", "told"),
     [
         (("8.6", "8.9"), "EngineMismatchError got: .*built for compute capability 8.6 and 8.9; this machine has 9.0"),
@@ -123,8 +153,6 @@ def test_an_unsafe_cache_is_an_error_for_cuda_and_a_warning_for_auto(machine):
     ],
 )
 def test_targets_of_a_plan_of_ones_own(machine, targets, told):
-    import re
-
     engine = Engine(RTX.flavour, RTX.version, targets=targets)
     path = write_plan(machine.folder, make_plan((48, 64), (48, 64)), engine)
     out = machine.run(
