@@ -138,7 +138,7 @@ def webcam(
     fps: Fps = None,
     give_up: GiveUp = 30.0,
 ) -> None:
-    """Style the camera in a window. Keys: 1-9 style, + - strength, c the photo's colours, m smoothing, q quits."""
+    """Style the camera in a window. Keys: 1-9 style, , . blend, + - strength, c colours, m smoothing, q quits."""
     from stylesdk.live.camera import is_camera
 
     look = {"strength": strength, "keep_color": keep_color, "smoothing": smoothing}

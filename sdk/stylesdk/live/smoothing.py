@@ -14,6 +14,7 @@ _STILL, _MOVED = 2.0, 6.0  # change of that average, of 255: noise at most; sure
 _AROUND = np.ones((5, 5), np.uint8)  # of the map: a style moves a little beyond what moves
 _CUT = 0.6  # share of a frame that moved, from which on it is another scene
 _LEAST = 0.2  # share of the noise that is left at most: with less, light that changes slowly would lag visibly
+_JUMP = 0.1  # share of its way that a control goes in one frame, from which on nothing is kept
 
 
 class Smoother:
@@ -22,6 +23,9 @@ class Smoother:
     What it compares with is the photo that the result shows, blended by the same weights, not the photo before:
     so slow movement adds up until it is seen, and no ghost stays. The blend is kept in float32, as in uint8
     it would stand still some levels before its goal.
+
+    While a control moves, less is kept: at a speed v, a weight k lags by v k / (1 - k). As k is at most
+    1 - v / 0.1, what is shown is never a tenth of the way behind, and of a jump nothing old is left.
     """
 
     def __init__(self) -> None:
@@ -32,7 +36,7 @@ class Smoother:
         self._shown: NDArray[np.float32] | None = None  # BGR (H, W, 3), 0-255
         self._seen: NDArray[np.float32] | None = None  # the photo in it, coarse
 
-    def smooth(self, photo: Frame, styled: Frame, amount: float) -> Frame:
+    def smooth(self, photo: Frame, styled: Frame, amount: float, control: float = 0.0) -> Frame:
         """The next frame of a clip, steadied.
 
         Args:
@@ -40,9 +44,11 @@ class Smoother:
             styled: BGR uint8 of the same size; it is not changed.
             amount: 0-1, the share of the noise that is taken out of still parts, in effect at most 0.8;
                 0 returns ``styled`` itself.
+            control: how far the controls of the style went since the frame before, of all their way: 0 = they
+                stood still, from 0.1 on nothing of the past is kept.
 
         Returns:
-            BGR uint8 (H, W, 3). After another size or a cut it is ``styled``.
+            BGR uint8 (H, W, 3). After another size, a cut or a jump of the controls it is ``styled``.
 
         Raises:
             FrameError: ``amount`` outside 0-1.
@@ -53,13 +59,14 @@ class Smoother:
             self.reset()
             return styled
         seen = _coarse(photo)
-        if self._shown is None or self._seen is None or self._shown.shape != styled.shape:
+        calm = 1 - control / _JUMP
+        if self._shown is None or self._seen is None or self._shown.shape != styled.shape or calm <= 0:
             return self._start(seen, styled)
         blue, green, red = cv2.split(cv2.absdiff(seen, self._seen))
         change = cv2.dilate(cv2.max(cv2.max(blue, green), red), _AROUND)
         if np.count_nonzero(change > _MOVED) > _CUT * change.size:
             return self._start(seen, styled)
-        keep = np.clip((_MOVED - change) / (_MOVED - _STILL), 0, 1) * np.float32(_kept(amount))
+        keep = np.clip((_MOVED - change) / (_MOVED - _STILL), 0, 1) * np.float32(_kept(amount) * calm)
         self._seen = seen + keep[:, :, None] * (self._seen - seen)
         height, width = styled.shape[:2]
         old = cv2.resize(keep, (width, height), interpolation=cv2.INTER_LINEAR)

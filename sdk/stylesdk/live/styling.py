@@ -29,6 +29,7 @@ _STEPS = {
     "]": ("smoothing", _STEP),
     "[": ("smoothing", -_STEP),
 }
+_BLENDS = {",": -_STEP, ".": _STEP}  # key -> what the second of two styles gains
 
 
 @dataclass
@@ -57,7 +58,8 @@ class Look:
         """Change what ``key`` stands for; False where it stands for nothing.
 
         1-9 choose a style, c switches ``keep_color``, m ``smoothing``; + and -, ``up`` and ``down`` change
-        ``strength``, ] and [ ``smoothing``, each by a tenth.
+        ``strength``, ] and [ ``smoothing``, each by a tenth. A full stop moves a tenth of the weight to the style
+        chosen last, a comma back to the one before; of a mix of two that was given, to its second and its first.
         """
         if key in _STEPS:
             name, step = _STEPS[key]
@@ -68,20 +70,34 @@ class Look:
             kept = self._kept_smoothing
             self._kept_smoothing, self.smoothing = self.smoothing or kept, 0.0 if self.smoothing else kept
         elif key.isdecimal() and 1 <= int(key) <= len(self.styles):
-            self.style = {self.styles[int(key) - 1]: 1.0}
+            self._choose(self.styles[int(key) - 1])
+        elif key in _BLENDS and self.style and len(self.style) == 2:
+            self._blend(_BLENDS[key])
         else:
             return False
         return True
 
+    def _choose(self, name: str) -> None:
+        """The style before stays with no weight, for the keys that blend."""
+        others = {other: weight for other, weight in (self.style or {}).items() if other != name}
+        heaviest = max(others, key=others.__getitem__, default=None)
+        self.style = {name: 1.0} if heaviest is None else {heaviest: 0.0, name: 1.0}
+
+    def _blend(self, step: float) -> None:
+        (first, less), (second, more) = (self.style or {}).items()
+        share = round(min(max(more / (less + more) + step, 0.0), 1.0), 2)
+        self.style = {first: round(1 - share, 2), second: share}
+
     def captions(self) -> list[str]:
         """Lines for the HUD: what is on, where anything is, and the keys."""
-        on = [name if weight == 1 else f"{name} {weight:.0%}" for name, weight in (self.style or {}).items()]
+        mix = (self.style or {}).items()
+        on = [name if weight == 1 else f"{name} {weight:.0%}" for name, weight in mix if weight]
         on.append(f"strength {self.strength:.0%}")
         if self.keep_color:
             on.append("photo's colours")
         if self.smoothing:
             on.append(f"smoothing {self.smoothing:.0%}")
-        keys = f"1-{min(len(self.styles), 9)} style  " if len(self.styles) > 1 else ""
+        keys = f"1-{min(len(self.styles), 9)} style  , . blend  " if len(self.styles) > 1 else ""
         return ["  ".join(on), keys + "+ - strength  c colours  m [ ] smoothing"]
 
 
@@ -92,10 +108,10 @@ class Styling:
         self._stylizer, self._look = stylizer, look
         self._wanted: Mix | None = None  # the Look's style, and what the graph takes for it
         self._goal: Weights | None = None
-        self._span = 2.0  # from one style to another: sum of the absolute differences in what the graph takes
+        self._span = _span(stylizer)
         self._weights: Weights | None = None  # on its way to the goal
         self._seconds: float | None = None  # time of the frame before
-        self._settings: object = None  # what it was styled with
+        self._settings: tuple[float, bool, Weights | None] | None = None  # what it was styled with
         self._smoother = Smoother()
 
     def run(self, frame: SourceFrame) -> Frame:
@@ -109,12 +125,20 @@ class Styling:
         # Taken once: another thread may change the Look meanwhile.
         strength, keep_color, style = self._look.strength, self._look.keep_color, self._style(frame)
         styled = self._stylizer.run(frame.image, strength, style, keep_color=keep_color)
-        settings = (strength, keep_color, None if self._weights is None else self._weights.tobytes())
-        # A still, which has a name, shares nothing with the one before.
-        if frame.name or settings != self._settings:
+        control = self._control(strength, keep_color)
+        if frame.name:  # a still shares nothing with the one before
             self._smoother.reset()
-        self._settings = settings
-        return self._smoother.smooth(frame.image, styled, self._look.smoothing)
+        return self._smoother.smooth(frame.image, styled, self._look.smoothing, control)
+
+    def _control(self, strength: float, keep_color: bool) -> float:
+        """How far the settings went since the frame before; 1 is from the photo to the style, or to another style."""
+        before, self._settings = self._settings, (strength, keep_color, self._weights)
+        if before is None or before[1] != keep_color:
+            return 1.0
+        way = abs(strength - before[0])
+        if self._weights is not None and before[2] is not None:
+            way += float(np.abs(self._weights - before[2]).sum()) / self._span
+        return way
 
     def _style(self, frame: SourceFrame) -> Style | None:
         """The style of this frame, on its way to the Look's: by the frames' own time, at once where they have none."""
@@ -136,10 +160,20 @@ class Styling:
         begins = self._goal is None or bool(frame.name)
         if begins or wanted != self._wanted:
             goal = self._stylizer.style_input(wanted, frame.image)
-            if self._stylizer.takes_codes and goal is not None and self._weights is not None:
-                self._span = float(np.abs(goal - self._weights).sum())  # codes have any scale
+            if goal is not None and self._weights is not None:
+                self._span = max(self._span, float(np.abs(goal - self._weights).sum()))
             self._wanted, self._goal = wanted, goal
         return self._goal
+
+
+def _span(stylizer: Stylizer) -> float:
+    """From one style to another: the sum of the absolute differences in what the graph takes."""
+    if not stylizer.takes_codes:
+        return 2.0
+    found = (stylizer.style_input({name: 1.0}) for name in stylizer.styles)
+    codes = [code for code in found if code is not None]  # of any scale
+    # One style alone has no other to go to: any number that divides.
+    return max((float(np.abs(code - codes[0]).sum()) for code in codes), default=0.0) or 1.0
 
 
 def _moved(weights: Weights, goal: Weights, step: float) -> Weights:

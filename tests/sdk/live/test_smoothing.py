@@ -77,6 +77,18 @@ def test_a_cut_starts_anew() -> None:
     np.testing.assert_array_equal(smoother.smooth(second, second, 1.0), second)
 
 
+def test_a_control_that_moves_leaves_less_of_the_past() -> None:
+    photos = noisy(render_frame(0, 100, SIZE), 30, 6)
+    left = []
+    for control in (0.0, 0.02, 0.05, 0.09):
+        smoother = Smoother()
+        left.append(noise([smoother.smooth(photo, 255 - photo, 0.6, control) for photo in photos][10:]))
+    assert left == sorted(left) and left[0] < 0.6 * left[-1]
+    for control in (0.1, 1.0, float("inf")):
+        assert smoother.smooth(photos[0], photos[0], 0.6, control) is photos[0]
+        smoother.smooth(photos[1], photos[1], 0.6)
+
+
 def test_another_size_and_reset_start_anew() -> None:
     photos = noisy(render_frame(0, 100, SIZE), 6, 6)
     smoother = Smoother()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -81,7 +82,7 @@ def test_look_starts_with_its_own_style_and_the_stylizers_without(frame: np.ndar
 
 def test_keys() -> None:
     look = Look(styles=NAMES)
-    assert not any(look.press(key) for key in ("4", "0", "9", "", "x", "²", "s", "upper"))
+    assert not any(look.press(key) for key in ("4", "0", "9", "", "x", "²", "s", "upper", ",", "."))
     assert look == Look(styles=NAMES)
     assert look.press("2") and look.style == {"dark": 1.0}
     states = []
@@ -93,6 +94,44 @@ def test_keys() -> None:
     for wanted in (0, 0.8, 0):
         given.press("m")
         assert given.smoothing == wanted
+
+
+def blends(look: Look, keys: str) -> list[dict[str, float]]:
+    """The style after each key."""
+    return [dict(look.style or {}) for key in keys if look.press(key)]
+
+
+def test_keys_blend_the_last_two_styles_by_tenths() -> None:
+    look = Look(styles=NAMES)
+    assert blends(look, "1,.") == [{"invert": 1}], "of one style there is nothing to blend"
+    assert blends(look, "3,,.") == [
+        {"invert": 0, "light": 1},
+        {"invert": 0.1, "light": 0.9},
+        {"invert": 0.2, "light": 0.8},
+        {"invert": 0.1, "light": 0.9},
+    ]
+    assert blends(look, "..")[-1] == {"invert": 0, "light": 1}, "no further than to the end"
+    assert blends(look, "3" + "," * 12)[-1] == {"invert": 1, "light": 0}
+    # What was seen before the third, not what was named last.
+    assert blends(look, "2,")[-1] == {"invert": 0.1, "dark": 0.9}
+    assert blends(look, "1,")[-1] == {"dark": 0.1, "invert": 0.9}
+
+
+def test_keys_move_a_mix_that_was_given_and_leave_one_of_three() -> None:
+    assert blends(Look(style={"dark": 2, "light": 6}, styles=NAMES), ",.")[0] == {"dark": 0.35, "light": 0.65}
+    with Stylizer("fake:dark=0.7,light=0.3", backend=FakeBackend(styles=NAMES)) as stylizer:
+        look = Look(style=stylizer.default_style, styles=stylizer.styles)
+        assert blends(look, ".,") == [{"dark": 0.6, "light": 0.4}, {"dark": 0.7, "light": 0.3}]
+    of_three = Look(style=dict.fromkeys(NAMES, 1.0), styles=NAMES)
+    assert not of_three.press(",") and of_three.style == dict.fromkeys(NAMES, 1.0)
+
+
+def test_blended_frames_are_the_mix_of_both(three: Stylizer) -> None:
+    look = Look(styles=three.styles)
+    styling = Styling(three, look)
+    for key in "23,,,":
+        look.press(key)
+    assert level(styling.run(grey(105, 0))) == 85  # 0.3 of 50, 0.7 of 100
 
 
 @pytest.mark.parametrize(("less", "more"), [("-", "+"), ("down", "up"), ("-", "=")])
@@ -120,8 +159,9 @@ def test_captions() -> None:
     look = Look(0.4, keep_color=True, smoothing=0.5, style={"dark": 0.7, "light": 0.3}, styles=NAMES)
     assert look.captions() == [
         "dark 70%  light 30%  strength 40%  photo's colours  smoothing 50%",
-        f"1-3 style  {keys}",
+        f"1-3 style  , . blend  {keys}",
     ]
+    assert Look(style={"dark": 0.0, "light": 1.0}, styles=NAMES).captions()[0] == "light  strength 100%"
     assert Look(style={"dark": 1.0}, styles=("dark",)).captions() == ["dark  strength 100%", keys]
 
 
@@ -137,7 +177,54 @@ def test_keep_color_and_smoothing_reach_the_frames(three: Stylizer) -> None:
     assert len(set(values[10:])) == 1, "noise of one level is gone"
 
 
-def test_smoothing_begins_anew_with_every_change(three: Stylizer) -> None:
+def noise_left(stylizer: Stylizer, move: Callable[[Look, int], None]) -> float:
+    """Of the noise of a still scene, the share that smoothing leaves while ``move`` sets the look, frame by frame."""
+    random = np.random.default_rng(0)
+    steadied, plain = Look(smoothing=0.5, styles=NAMES), Look(styles=NAMES)
+    both = [Styling(stylizer, look) for look in (steadied, plain)]
+    found = []
+    for pts in range(40):
+        noisy = np.clip(random.normal(105, 4, (64, 96, 3)), 0, 255).astype(np.uint8)
+        move(steadied, pts)
+        move(plain, pts)
+        frame = SourceFrame(noisy, "", pts, Fraction(1, 20))
+        images = [styling.run(frame).astype(np.float32) for styling in both]
+        found.append([float(image.std()) for image in images])
+    steady, unsteady = np.mean(found[10:], axis=0)
+    return float(steady / unsteady)
+
+
+def faded(look: Look, pts: int) -> None:
+    look.strength = 1 - pts / 100
+
+
+def blended(look: Look, pts: int) -> None:
+    look.style = {"invert": 1 - pts / 100, "dark": pts / 100}
+
+
+def hasty(look: Look, pts: int) -> None:
+    look.strength = 0.9 - 0.2 * (pts % 2)
+
+
+@pytest.mark.parametrize(("move", "least", "most"), [(faded, 0.3, 0.65), (blended, 0.3, 0.65), (hasty, 1, 1)])
+def test_a_fader_keeps_the_smoothing_that_it_leaves_time_for(
+    three: Stylizer, move: Callable[[Look, int], None], least: float, most: float
+) -> None:
+    assert least <= noise_left(three, move) <= most
+
+
+@pytest.mark.parametrize("speed", [1, 3, 6])  # hundredths of the way, a frame
+def test_smoothing_never_lags_visibly_behind_a_fader(three: Stylizer, speed: int) -> None:
+    look = Look(smoothing=1.0)
+    styling = Styling(three, look)
+    for pts in range(100 // speed):
+        look.strength = 1 - pts * speed / 100
+        photo, style = 5, 250
+        lag = level(styling.run(grey(photo, pts))) - (photo + look.strength * (style - photo))
+        assert abs(lag) < 0.1 * (style - photo)
+
+
+def test_a_jump_leaves_nothing_of_the_old_look(three: Stylizer) -> None:
     look = Look(smoothing=1.0, styles=NAMES)
     styling = Styling(three, look)
     for pts in range(5):
@@ -147,6 +234,17 @@ def test_smoothing_begins_anew_with_every_change(three: Stylizer) -> None:
         assert level(styling.run(grey(105, pts))) == expected
     look.strength = 0.5
     assert level(styling.run(grey(105, 62))) == 128
+
+
+def test_colours_switched_over_leave_nothing_of_the_old_look(three: Stylizer) -> None:
+    tinted = np.full((32, 48, 3), (90, 100, 110), np.uint8)
+    look = Look(smoothing=1.0)
+    styling = Styling(three, look)
+    for pts in range(5):
+        styling.run(SourceFrame(tinted, "", pts, Fraction(1, 20)))
+    look.press("c")
+    styled = styling.run(SourceFrame(tinted, "", 5, Fraction(1, 20)))
+    np.testing.assert_array_equal(styled, three.run(tinted, keep_color=True))
 
 
 def test_strength_may_change_between_two_frames(three: Stylizer) -> None:
@@ -216,6 +314,15 @@ def test_codes_fade_in_half_a_second_whatever_their_scale() -> None:
     assert [level(styling.run(grey(105, pts))) for pts in (12, 60)] == [112, 40]
     look.press("1")
     assert level(styling.run(grey(105, 61))) == 40
+
+
+def test_codes_follow_a_fader_at_once() -> None:
+    stylizer = coded()
+    look = Look(style={"low": 1.0}, styles=stylizer.styles)
+    styling = Styling(stylizer, look)
+    styling.run(grey(105, 0))
+    look.style = {"low": 0.95, "high": 0.05}  # a twentieth of the way, in a tenth of the time that all of it takes
+    assert level(styling.run(grey(105, 1))) == 44
 
 
 class ChosenByTheFrame(Stylizer):

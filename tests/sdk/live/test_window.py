@@ -72,7 +72,7 @@ def test_keys_and_text(monkeypatch: pytest.MonkeyPatch, three: Stylizer, texts: 
     show(screen, three, {2: "3", 4: "C", 6: "m", 8: "-", 22: "q"})
     assert texts[0][:2] == ["48x32", "invert  strength 100%"]
     keys = [
-        "1-3 style  + - strength  c colours  m [ ] smoothing",
+        "1-3 style  , . blend  + - strength  c colours  m [ ] smoothing",
         "s snapshot  r record  f full screen  h hide  q quit",
     ]
     assert texts[0][-2:] == keys

@@ -13,6 +13,7 @@ from browser import Server, Tab, decoded, distance, nearest, write_webm
 
 from stylesdk import Stylizer
 from stylesdk.frames import Frame
+from stylesdk.palette import Style
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +64,62 @@ def test_look_is_what_the_controls_say(tab: Tab, stylizer: Stylizer) -> None:
     tab.until(lambda: distance(*tab.pair()) < CODEC)
 
 
-def styled_as(tab: Tab, stylizer: Stylizer, style: str, strength: float = 1, keep_color: bool = False) -> bool:
+def test_two_styles_blend_by_a_slider(tab: Tab, stylizer: Stylizer) -> None:
+    page = tab.page
+    assert page.is_visible("#second") and not page.is_visible("#blend")
+    page.select_option("#second", "udnie")
+    assert page.inner_text("#blend-value") == "50 %"
+    tab.start()
+    page.fill("#blend", "0.3")
+    tab.until(lambda: styled_as(tab, stylizer, style={"starry_night": 0.7, "udnie": 0.3}))
+    assert page.inner_text("#blend-value") == "30 %"
+    page.check("input[value=wave]", force=True)
+    tab.until(lambda: styled_as(tab, stylizer, style={"wave": 0.7, "udnie": 0.3}))
+    assert "starry_night" in offered(tab) and "wave" not in offered(tab)
+    page.fill("#blend", "0.9")  # now the second is what is seen
+    assert page.get_attribute("#after", "aria-label") == "After: Udnie"
+    page.check("input[value=udnie]", force=True)  # with itself it cannot blend
+    assert page.input_value("#second") == "" and not page.is_visible("#blend")
+    tab.until(lambda: styled_as(tab, stylizer, style="udnie"))
+
+
+def offered(tab: Tab) -> list[str]:
+    """What the chosen style can be blended with."""
+    found: list[str] = tab.page.evaluate("[...document.getElementById('second').options].map(({ value }) => value)")
+    return found
+
+
+def test_a_mix_at_the_start_is_shown_and_moved(open_tab: OpenTab, stylizer: Stylizer, tmp_path: Path) -> None:
+    mix = "six:wave=0.7,udnie=0.3"
+    server = Server(tmp_path / "log", "-s", mix, "--runtime", "onnxruntime", "--threads", "1")
+    try:
+        server.start()
+        tab = open_tab(server.url + "?transport=websocket")
+        assert tab.page.is_checked("input[value=wave]")
+        assert (tab.page.input_value("#second"), tab.page.input_value("#blend")) == ("udnie", "0.3")
+        tab.start()
+        tab.until(lambda: styled_as(tab, stylizer, style={"wave": 0.7, "udnie": 0.3}))
+        tab.page.select_option("#second", "")
+        tab.until(lambda: styled_as(tab, stylizer, style="wave"))
+        tab.page.context.close()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(("count", "mix"), [(1, {"starry_night": 1}), (6, {})])
+def test_without_two_styles_nothing_is_offered_to_blend(tab: Tab, count: int, mix: dict[str, float]) -> None:
+    """Of a model of one style; and where a picture, or the model itself, says how it looks."""
+    fill = """([count, style]) => {
+      const config = { ...STYLESDK, styles: STYLESDK.styles.slice(0, count), default: { style } };
+      new stylesdk.LookControls(config, () => {});
+    }"""
+    tab.page.evaluate(fill, [count, mix])
+    assert not tab.page.is_visible("#second") and not tab.page.is_visible("#blend")
+    tab.page.check("input[value=starry_night]", force=True)
+    assert tab.page.is_visible("#second") == (count > 1)
+
+
+def styled_as(tab: Tab, stylizer: Stylizer, style: Style, strength: float = 1, keep_color: bool = False) -> bool:
     sent, received = tab.pair()
     return distance(as_sent(stylizer.run(sent, strength, style, keep_color=keep_color)), received) < SAME
 

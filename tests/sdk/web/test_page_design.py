@@ -19,8 +19,8 @@ FOCUSED = """() => {
     return { id: at.id || at.value || at.tagName, width: [style.outlineWidth, knob.outlineWidth],
              style: [style.outlineStyle, knob.outlineStyle] };
 }"""
-ORDER = ["source", "open", "divider", "start", "snapshot", "record", "fullscreen", "starry_night", "strength"]
-ORDER += ["smoothing", "keep-color", "SUMMARY"]
+ORDER = ["source", "open", "divider", "start", "snapshot", "record", "fullscreen", "starry_night", "second"]
+ORDER += ["strength", "smoothing", "keep-color", "SUMMARY"]
 # Text and what is behind it: colours as the browser shows them.
 COLORS = """(selector) => {
     const at = document.querySelector(selector);
@@ -119,6 +119,7 @@ def test_single_keys_can_be_switched_off(tab: Tab) -> None:
 
 
 def test_names_and_roles(tab: Tab) -> None:
+    tab.page.select_option("#second", "wave")
     tab.start()
     tree = tab.page.locator("body").aria_snapshot()
     for line in (
@@ -135,6 +136,8 @@ def test_names_and_roles(tab: Tab) -> None:
         'group "Style"',
         'radio "Starry Night" [checked]',
         'radio "Udnie"',
+        'combobox "Blend with"',
+        'slider "Blend"',
         'slider "Strength"',
         'slider "Smoothing"',
         'switch "Keep colour"',

@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,11 +18,13 @@ import numpy as np
 import pytest
 from browser import Tab, write_mjpeg
 from playwright.sync_api import Browser, Error
-from static_site import CLOSE, PATIENCE, furthest, static_site, styled_by
+from static_site import BYTES, CLOSE, PATIENCE, as_text, from_text, furthest, static_site, styled_by
 
 from stylesdk import Stylizer
 from stylesdk.frames import Frame
 from stylesdk.live.scene import render_frame
+from stylesdk.live.sources import SourceFrame
+from stylesdk.live.styling import Look, Styling
 from tiny_models import coded_onnx
 
 pytestmark = pytest.mark.browser
@@ -109,6 +112,43 @@ def test_styles_that_are_codes_mix_as_in_python(open_tab: Callable[..., Tab], tm
     for style, level in (({"low": 1.0}, 40), ({"high": 2.0}, 120), ({"low": 1.0, "high": 3.0}, 100)):
         found = styled_by(tab.page, photo, style=style, strength=1, keep_color=False)
         assert (found == level).all(), style
+
+
+LIVE = f"""async ([clip, width, height]) => {{
+  {BYTES}
+  const engine = new stylesdk.LocalEngine(window.STYLESDK);
+  await engine._open();
+  const found = [];
+  for (const [pixels, look] of clip) {{
+    engine.setLook(look);
+    found.push(text((await engine._style({{ data: bytes(pixels), width, height }}, true)).data));
+    await new Promise((go) => setTimeout(go, 20));
+  }}
+  return found;
+}}"""
+
+
+def test_what_stands_still_is_steadied_under_moving_controls_as_in_python(
+    open_tab: Callable[..., Tab], site: Path, python: Stylizer
+) -> None:
+    tab = open_tab(f"{site.as_uri()}/index.html?backend=wasm")
+    random = np.random.default_rng(1)
+    still = render_frame(10, 100, (72, 128)).astype(np.int16)
+    # Strength, keep_color and the weight of a second style: they creep, jump, stand still, creep, switch over.
+    controls = [(1 - index / 50, False, 0.0) for index in range(5)] + [(0.4, False, 0.0)] * 3
+    controls += [(0.4, False, index / 100) for index in range(1, 4)] + [(0.4, True, 0.03)] * 2
+    look, clip, expected = Look(smoothing=0.5), [], []
+    styling = Styling(python, look)
+    for pts, (strength, keep_color, share) in enumerate(controls):
+        photo = np.clip(still + random.normal(0, 4, still.shape), 0, 255).astype(np.uint8)
+        look.strength, look.keep_color, look.style = strength, keep_color, {"wave": 1 - share, "udnie": share}
+        values = {"strength": strength, "keep_color": keep_color, "smoothing": 0.5, "style": look.style}
+        clip.append([as_text(cv2.cvtColor(photo, cv2.COLOR_BGR2RGBA)), values])
+        expected.append(styling.run(SourceFrame(photo, "", pts, Fraction(1, 20))))
+    found = tab.page.evaluate(LIVE, [clip, 128, 72])
+    for index, (text, image) in enumerate(zip(found, expected, strict=True)):
+        rgba = from_text(text, np.empty((72, 128, 4)))
+        assert cv2.absdiff(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), image).mean() < 0.05, controls[index]
 
 
 def test_another_size_and_another_look_take_effect_at_once(

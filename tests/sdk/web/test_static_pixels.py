@@ -34,7 +34,7 @@ def test_colours_are_kept_exactly_as_in_python(tab: Tab) -> None:
 
 
 def test_still_parts_are_steadied_as_in_python(tab: Tab) -> None:
-    """A still scene with noise and a square that moves; then a cut; then another size."""
+    """A still scene with noise and a square that moves, under controls that move; then a cut; then another size."""
     rng = np.random.default_rng(4)
     clip: list[tuple[Frame, Frame]] = []
     for index in range(8):
@@ -46,15 +46,18 @@ def test_still_parts_are_steadied_as_in_python(tab: Tab) -> None:
         image = np.clip(photo, 0, 255).astype(np.uint8)
         clip.append((image, cv2.add(cv2.bitwise_not(image), rng.integers(0, 12, image.shape, dtype=np.uint8))))
     run = """const smoother = new (stylesdk.pixels().Smoother)();
-      return clip.map(([photo, styled, width, height]) =>
-        text(smoother.smooth(bytes(photo), bytes(styled), width, height, 0.6)));"""
-    sent = [[as_text(photo), as_text(styled), *photo.shape[1::-1]] for photo, styled in clip]
+      return clip.map(([photo, styled, width, height, control]) =>
+        text(smoother.smooth(bytes(photo), bytes(styled), width, height, 0.6, control)));"""
+    controls = (0.0, 0.0, 0.04, 0.1, 0.08, 0.0, 0.0, 0.0)
+    sent = [[as_text(p), as_text(s), *p.shape[1::-1], control] for (p, s), control in zip(clip, controls, strict=True)]
     found = tab.page.evaluate(f"(clip) => {{ {BYTES} {run} }}", sent)
     smoother = Smoother()
     for index, ((photo, styled), values) in enumerate(zip(clip, found, strict=True)):
-        expected = smoother.smooth(photo, styled, 0.6)
+        expected = smoother.smooth(photo, styled, 0.6, controls[index])
         steady = from_text(values, styled)
-        assert (furthest(steady, styled) == 0) == (index in (0, 6, 7))  # begins anew: no ghost of another scene
+        assert (furthest(steady, styled) == 0) == (
+            index in (0, 3, 6, 7)
+        )  # begins anew: no ghost of another scene or look
         # The map of changes is rounded to whole levels in Python only.
         assert cv2.absdiff(steady, expected).mean() < 0.3
         assert furthest(steady, expected) <= 4

@@ -2,10 +2,11 @@
 /** The controls of the look, and the divider between before and after. */
 (function (stylesdk) {
   const SMOOTHING = 0.5; // what the key switches on before anybody chose how much
+  const HALF = 0.5; // of the second style, before anybody chose how much
   const $ = (id) => document.getElementById(id);
   const percent = (value) => `${Math.round(100 * value)} %`;
 
-  /** Style, strength, smoothing and colour, as the user sets them. */
+  /** Style, blend, strength, smoothing and colour, as the user sets them. */
   class LookControls {
     /**
      * @param {Config} config
@@ -15,17 +16,26 @@
       this._styles = config.styles;
       this._onchange = onchange;
       this._smoothing = config.default.smoothing || SMOOTHING;
-      this._fillGallery(config.default.style);
-      this._slider("strength", config.default.strength ?? 1);
-      this._slider("smoothing", config.default.smoothing ?? 0);
+      const [first, second] = Object.entries(config.default.style || {}).sort((a, b) => b[1] - a[1]);
+      this._chosen = first?.[0];
+      this._fillGallery();
+      this._offerBlend(second?.[0]);
+      $("second").onchange = () => this._blend();
+      this._slider("blend", second ? second[1] / (first[1] + second[1]) : HALF, () => this._blend());
+      this._slider("strength", config.default.strength ?? 1, (strength) => onchange({ strength }));
+      this._slider("smoothing", config.default.smoothing ?? 0, (smoothing) => {
+        if (smoothing) this._smoothing = smoothing;
+        onchange({ smoothing });
+      });
       $("keep-color").checked = Boolean(config.default.keep_color);
       $("keep-color").oninput = () => onchange({ keep_color: $("keep-color").checked });
       $("controls").onsubmit = (event) => event.preventDefault();
     }
 
-    /** The chosen style, as in `config.styles`; none where a picture or the model itself says how it looks. */
+    /** What is seen most, as in `config.styles`; none where a picture or the model itself says how it looks. */
     get style() {
-      return this._styles.find(({ name }) => name === this._chosen) || { name: "stylesdk", title: "" };
+      const seen = $("second").value && $("blend").valueAsNumber > HALF ? $("second").value : this._chosen;
+      return this._styles.find(({ name }) => name === seen) || { name: "stylesdk", title: "" };
     }
 
     /** @returns {boolean} whether the key is one of ours */
@@ -38,8 +48,7 @@
       return true;
     }
 
-    _fillGallery(mix) {
-      this._chosen = Object.entries(mix || {}).sort((a, b) => b[1] - a[1])[0]?.[0];
+    _fillGallery() {
       $("gallery").hidden = !this._styles.length;
       $("styles").replaceChildren(...this._styles.map((style, index) => this._tile(style, index)));
     }
@@ -50,14 +59,35 @@
       if (index < 9) radio.setAttribute("aria-keyshortcuts", String(index + 1));
       radio.onchange = () => {
         this._chosen = name;
-        this._onchange({ style: { [name]: 1 } });
+        this._offerBlend($("second").value);
+        this._blend();
       };
       const picture = element("img", { src: thumbnail, alt: "", width: 192, height: 108, draggable: false });
       tile.append(radio, picture, element("span", { textContent: title }));
       return tile;
     }
 
-    _slider(name, value) {
+    /** Offers the styles that are not chosen; `second` stays where it is one of them. */
+    _offerBlend(second) {
+      const others = this._styles.filter(({ name }) => name !== this._chosen);
+      const options = others.map(({ name, title }) => new Option(title, name, false, name === second));
+      $("second").replaceChildren(new Option("None", ""), ...options);
+      $("blending").hidden = !this._chosen || !others.length; // a picture has no name to blend by
+      this._showBlend();
+    }
+
+    _showBlend() {
+      $("blend-slider").hidden = !$("second").value;
+    }
+
+    _blend() {
+      this._showBlend();
+      const second = $("second").value;
+      const share = $("blend").valueAsNumber;
+      this._onchange({ style: second ? { [this._chosen]: 1 - share, [second]: share } : { [this._chosen]: 1 } });
+    }
+
+    _slider(name, value, onchange) {
       const slider = $(name);
       const show = () => {
         $(`${name}-value`).textContent = percent(slider.value);
@@ -67,8 +97,7 @@
       slider.value = value;
       slider.oninput = () => {
         show();
-        if (name === "smoothing" && slider.valueAsNumber) this._smoothing = slider.valueAsNumber;
-        this._onchange({ [name]: slider.valueAsNumber });
+        onchange(slider.valueAsNumber);
       };
       show();
     }

@@ -134,18 +134,22 @@
 
     /** The weights of this frame, on their way to the look's. */
     function faded(goal, now) {
-      const way = weights ? goal.reduce((sum, weight, at) => sum + Math.abs(weight - weights[at]), 0) / 2 : 0;
+      const way = weights ? distance(goal, weights) : 0;
       const step = (now - before) / FADE;
       weights = step < way ? weights.map((weight, at) => weight + (step / way) * (goal[at] - weight)) : goal;
       before = now;
       return weights;
     }
 
-    function steadied(photo, styled, width, height, look, mix) {
-      const now = [look.strength, look.keep_color, ...mix].join();
-      if (now !== settings) smoother.reset();
-      settings = now;
-      return smoother.smooth(photo, styled, width, height, look.smoothing);
+    /** From one mix to another; 1 is from a style to another style. */
+    const distance = (a, b) => a.reduce((sum, weight, at) => sum + Math.abs(weight - b[at]), 0) / 2;
+
+    function steadied(photo, styled, width, height, { strength, keep_color, smoothing }, mix) {
+      const past = settings;
+      settings = { strength, keep_color, mix };
+      const same = past && past.keep_color === keep_color;
+      const control = same ? Math.abs(strength - past.strength) + distance(mix, past.mix) : 1;
+      return smoother.smooth(photo, styled, width, height, smoothing, control);
     }
 
     const reason = (error) => error?.message ?? String(error);

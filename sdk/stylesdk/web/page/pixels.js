@@ -11,6 +11,7 @@
     const AROUND = 2; // of the map, to each side: a style moves a little beyond what moves
     const CUT = 0.6; // share of a frame that moved, from which on it is another scene
     const LEAST = 0.2; // share of the noise that is left at most
+    const JUMP = 0.1; // share of its way that a control goes in one frame, from which on nothing is kept
 
     /** @param {Uint8ClampedArray} rgba as ImageData has it @returns {Uint8Array} */
     function bgrFromRgba(rgba) {
@@ -103,8 +104,11 @@
         this._seen = null; // the photo in it, coarse
       }
 
-      /** The next frame, steadied by `amount`, 0-1. After another size or a cut it is `styled`. */
-      smooth(photo, styled, width, height, amount) {
+      /**
+       * The next frame, steadied by `amount`, 0-1. `control`: how far the controls of the style went, of all their
+       * way. After another size, a cut or a jump of the controls it is `styled`.
+       */
+      smooth(photo, styled, width, height, amount, control = 0) {
         if (!amount) {
           this.reset();
           return styled;
@@ -112,7 +116,8 @@
         const columns = Math.ceil(width / COARSE);
         const rows = Math.ceil(height / COARSE);
         const seen = coarse(photo, width, height, columns, rows);
-        const same = this._shown && this._width === width && this._shown.length === styled.length;
+        const calm = 1 - control / JUMP;
+        const same = calm > 0 && this._shown && this._width === width && this._shown.length === styled.length;
         const change = same && this._change(seen, columns, rows);
         if (!change || change.reduce((moved, value) => moved + (value > MOVED), 0) > CUT * change.length) {
           this._shown = Float32Array.from(styled);
@@ -120,7 +125,7 @@
           this._width = width;
           return styled;
         }
-        const keep = change.map((value) => clip((MOVED - value) / (MOVED - STILL)) * kept(amount));
+        const keep = change.map((value) => clip((MOVED - value) / (MOVED - STILL)) * kept(amount) * calm);
         for (let at = 0; at < seen.length; at++) seen[at] += keep[(at / 3) | 0] * (this._seen[at] - seen[at]);
         this._seen = seen;
         return this._blend(styled, keep, width, height, columns, rows);
