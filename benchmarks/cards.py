@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections import defaultdict
+from collections.abc import Collection, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +48,17 @@ CARD = """# {name}
 ## Commands
 
 `PHOTOS` is the folder of photographs. First a teacher of the reference size for every style, and its pictures of
-all photos:
+all photos. The teacher of starry_night took 712 steps; the others began with its 240th step and took 134 to 240:
 
 ```sh
-stylesdk train STYLE.jpg --photos PHOTOS -o runs/t_STYLE --stage teacher --minutes 6
+stylesdk train starry_night.jpg --photos PHOTOS -o runs/t_starry_night --stage teacher --minutes 6 --set tick=240
+cp -r runs/t_starry_night runs/t_240  # while it trains, when it has saved its 240th step
+stylesdk train STYLE.jpg --photos PHOTOS -o runs/t_STYLE --start runs/t_240 --stage teacher --minutes 6
 stylesdk export runs/t_STYLE -o teachers --precision fp32
 stylesdk run PHOTOS -s teachers/STYLE.onnx -o PICTURES/STYLE
 ```
 
-The teacher of starry_night took 712 steps; the others began with its 240th step and took 134 to 240. Then, each run
-beginning with the one before:
+Then, each run beginning with the one before:
 
 {commands}
 
@@ -87,14 +90,14 @@ def results(name: str) -> dict[str, Any]:
     return found
 
 
-def command(training: dict[str, Any], name: str) -> str:
+def command(training: dict[str, Any], name: str, start: str | None) -> str:
     """The line that does a training again, from the settings that a manifest carries."""
     minutes, steps = training.get("minutes"), training.get("result", {}).get("step")
     stage = "distill" if training.get("pictures") else "teacher" if training["generator"] == "johnson" else "finish"
     words = ["stylesdk", "train", *training["artworks"], "--photos", "PHOTOS", "-o", f"runs/{name}"]
     words += ["--many"] if len(training["styles"]) > 1 else []
     words += [w for folder in training["pictures"] for w in ("--pictures", f"PICTURES/{folder}")]
-    words += ["--start", f"runs/{training['start']}"] if training.get("start") else []
+    words += ["--start", f"runs/{start}"] if start else []
     words += ["--generator", training["generator"]] if training["generator"] != "realtime" else []
     words += ["--size", training["generator_options"]["size"]] if training["generator_options"] else []
     words += ["--stage", stage, *(["--minutes", f"{minutes:g}"] if minutes else ["--steps", str(steps)])]
@@ -106,24 +109,41 @@ def command(training: dict[str, Any], name: str) -> str:
     return f"{shlex.join(words)}  # {steps} steps of {training['batch']}"
 
 
-def commands(files: list[Style]) -> list[str]:
+def history(file: Style, bundled: Collection[str]) -> list[str]:
+    """The commands of all runs that led to a file, first to last.
+
+    The name of a bundled file is that of its last run, in all cards; an earlier run of that name gets a number.
+    """
+    records, names = [file.manifest.training], [file.name]
+    while before := records[-1].get("before"):
+        start, taken = records[-1]["start"], {*bundled, *names}
+        free = (name for n in count() if (name := f"{start}_{n}" if n else start) not in taken)
+        records, names = [*records, before], [*names, next(free)]
+    starts = [*names[1:], records[-1].get("start")]
+    return [command(*run) for run in zip(records, names, starts, strict=True)][::-1]
+
+
+def precisions(file: Style, files: Sequence[Style]) -> list[str]:
+    """In which precisions an fp32 file is shipped."""
+    return [f.manifest.precision for f in files if f.name.removesuffix(".int8") == file.name]
+
+
+def commands(files: Sequence[Style], bundled: Collection[str]) -> list[str]:
     """All runs that led to these files, first to last, and their exports."""
     lines: list[str] = []
     for file in (f for f in files if f.manifest.precision == "fp32"):
-        chain, training, name = [], file.manifest.training, file.name
-        while training:
-            chain.append(command(training, name))
-            training, name = training.get("before", {}), training.get("start") or ""
-        precisions = [f.manifest.precision for f in files if f.name.removesuffix(".int8") == file.name]
-        asked = " ".join(f"--precision {precision}" for precision in precisions)
-        lines += [*reversed(chain), f"stylesdk export runs/{file.name} -o models --photos PHOTOS {asked}"]
+        usual = file.name if len(file.manifest.styles) > 1 else Path(file.manifest.training["artworks"][0]).stem
+        words = ["stylesdk", "export", f"runs/{file.name}", "-o", "models", "--photos", "PHOTOS"]
+        words += ["--name", file.name] if file.name != usual else []
+        words += [word for precision in precisions(file, files) for word in ("--precision", precision)]
+        lines += [*history(file, bundled), shlex.join(words)]
     return ["```sh", *dict.fromkeys(lines), "```"]
 
 
-def missed(labels: list[str]) -> list[str]:
+def missed(labels: Collection[str]) -> list[str]:
     """What was asked of these models and does not hold."""
     asked = [line for name in ("quality", "temporal", "latency") for line in results(name).get("requirements", [])]
-    wanted = [line for line in asked if line["what"].partition(": ")[0].removesuffix(".int8") in labels]
+    wanted = [line for line in asked if line["what"].partition(": ")[0].split()[0].removesuffix(".int8") in labels]
     lines = [Requirement(line["what"], line["found"], line["at_most"], line["at_least"]) for line in wanted]
     return [f"- {line}." for line in lines if not line.met]
 
@@ -148,23 +168,45 @@ def figures(model: str, style: str) -> dict[str, str]:
     }
 
 
-def latencies(model: str) -> list[str]:
-    """Rows of the latency table: one a runtime."""
-    size = next((s for s in ("nano", "base") if s in model.split(".")), "")
-    measured = "starry_night" + (f".{size}" if size else "")
+def latencies(file: Style, shipped: Collection[str]) -> list[str]:
+    """Rows of the latency table, one a shipped precision and runtime."""
+    size = file.manifest.training["generator_options"]["size"]
+    several = len(file.manifest.styles) > 1
+    measured = file.name if several else {"small": "starry_night"}.get(size, f"starry_night.{size}")
     rows = []
     for label, entry in results("latency").get("models", {}).items():
-        if label.split()[0] == measured:
-            file = label.removeprefix(measured).strip()
+        model, precision, runtime = label.split(maxsplit=2)
+        if model == measured and precision in shipped:
             times, total = entry["times_faster"], entry["milliseconds"]["total"]
             rows.append(
-                f"| {size or 'small'}, {file} | {entry['backend']} | {total['p50']:.1f} ms | {total['p99']:.1f} ms | "
-                f"{f'{times:.1f}x' if times else ''} |"
+                f"| {file.name if several else size}, {precision} file on {runtime} | {entry['backend']} | "
+                f"{total['p50']:.1f} ms | {total['p99']:.1f} ms | {f'{times:.1f}x' if times else ''} |"
             )
     return rows
 
 
-def card(name: str, files: list[Style]) -> str:
+def latency_table(name: str, files: Sequence[Style]) -> list[str]:
+    """What the files of a card cost, and on which machine; nothing where nothing was measured."""
+    fp32 = [f for f in files if f.manifest.precision == "fp32"]
+    rows = [row for file in fp32 for row in latencies(file, precisions(file, files))]
+    if not rows:
+        return []
+    report = results("latency")
+    where = f"{report['threads']} threads on {report['machine']['cores']} cores of {report['machine']['processor']}"
+    same = name == "starry_night" or len(fp32[0].manifest.styles) > 1
+    measured = "" if same else ", measured on starry_night, whose networks have the same shapes"
+    return [
+        "",
+        f"Latency at {report['size']} with {where}{measured} (`{report['command']}`). The precision that OpenVINO "
+        "names is for what a file has in floating point; the convolutions of an int8 file are in 8 bits.",
+        "",
+        "| file, runtime | ran on | p50 | p99 | times the reference |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def card(name: str, files: Sequence[Style], bundled: Collection[str]) -> str:
     """The card of one style, or of the model of several."""
     fp32 = [f for f in files if f.manifest.precision == "fp32"]
     rows = ["| file | precision | MB | stride |", "|---|---|---|---|"]
@@ -179,24 +221,26 @@ def card(name: str, files: list[Style]) -> str:
                 table = ["| model | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
             table.append(f"| {style if len(several) > 1 else file.name} | " + " | ".join(found.values()) + " |")
     sources = [f"`{results(report)['command']}`" for report in ("quality", "temporal") if results(report)]
-    table += ["", *sources]
-    lines = [row for file in fp32 for row in latencies(file.name)] if len(several) == 1 else []
-    if lines:
-        measured = "" if name == "starry_night" else ", measured on starry_night, whose networks have the same shapes"
-        table += ["", f"Latency at 640x480, 2 threads{measured} (`{results('latency')['command']}`):", ""]
-        table += ["| file, runtime | ran on | p50 | p99 | times the reference |", "|---|---|---|---|---|", *lines]
-    labels = [f"{f.name}:{style}" if len(several) > 1 else f.name for f in fp32 for style in several]
-    texts = {"files": rows, "commands": commands(files), "figures": table, "missed": missed(labels)}
+    table += ["", *sources, *latency_table(name, files)]
+    labels = {f"{f.name}:{style}" for f in fp32 for style in several} | {f.name for f in fp32}
+    texts = {"files": rows, "commands": commands(files, bundled), "figures": table, "missed": missed(labels)}
     return CARD.format(name=name, subject=subject, **{key: "\n".join(lines) for key, lines in texts.items()})
+
+
+def cards() -> dict[Path, str]:
+    """The text of every card, by its file."""
+    found = styles()
+    by_style: dict[str, list[Style]] = defaultdict(list)
+    for entry in found:
+        by_style[entry.name.split(".")[0]].append(entry)
+    bundled = {entry.name for entry in found}
+    return {files[0].path.with_name(f"{name}.md"): card(name, files, bundled) for name, files in by_style.items()}
 
 
 def main() -> None:
     """Write STYLE.md beside the files of every style."""
-    by_style: dict[str, list[Style]] = defaultdict(list)
-    for entry in styles():
-        by_style[entry.name.split(".")[0]].append(entry)
-    for name, files in by_style.items():
-        files[0].path.with_name(f"{name}.md").write_text(card(name, files), encoding="utf-8")
+    for path, text in cards().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
