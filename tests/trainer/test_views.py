@@ -70,7 +70,7 @@ def test_no_pixel_that_the_losses_see_knows_of_the_zeros_around_the_crop() -> No
         views = generate_views(generator, grey, None, STEP, second=True)[0], generator(grey)[:, :, 32:-32, 32:-32]
     cells = [view.unfold(2, 8, 8).unfold(3, 8, 8).flatten(2, 3) for view in views]
     first, framed = (float((cell - cell[:, :, :1]).abs().max()) for cell in cells)
-    assert first < 1e-5 < 5e-4 < framed
+    assert first < 1e-4 < 1e-2 < framed
 
 
 @pytest.mark.parametrize("shift", [(3, 5), (-3, 5), (3, -5), (-3, -5)])
