@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styletrainer.data.crops import CONTEXT, without_context
-from styletrainer.generators.realtime import Realtime
 from styletrainer.recipe import Step
 
 # Pixels of movement. A few would do against the pixel grid; far ones also move the border away.
@@ -29,20 +28,17 @@ def generate_views(
     # A generator without a margin sees a picture's border as any other place.
     has_border = whole if generator.margin else torch.zeros_like(whole)
 
-    def run(x: Tensor, without_border: int) -> Tensor:
-        given = (x,) if style is None else (x, style)
-        seen = {"mirrored": without_border} if isinstance(generator, Realtime) else {}
-        return without_context(generator(*given, **seen).float())
+    def run(x: Tensor) -> Tensor:
+        out = generator(x) if style is None else generator(x, style)
+        return without_context(out.float())
 
     if not second:
-        return run(_with_borders(photo, has_border), 0), None, (dy, dx), without_context(light)
+        return run(_with_borders(photo, has_border)), None, (dy, dx), without_context(light)
     # The losses see no border: a network that is rewarded at one takes it for a place in the artwork, and paints sky
-    # along the top of every picture. What it does there is learned from what it does elsewhere. The zeros around a crop
-    # are a border, too, and seen from far beyond the context.
+    # along the top of every picture. What it does there is learned from what it does elsewhere.
     moved = (_moved(photo, dy, dx) + light + noise).clamp(0, 1)
     # One pass over both: batch normalisation shall see them as one batch.
-    views = torch.cat([photo, _with_borders(moved, has_border)])
-    output, moved_output = run(views, len(photo)).chunk(2)
+    output, moved_output = run(torch.cat([photo, _with_borders(moved, has_border)])).chunk(2)
     return output, moved_output, (dy, dx), without_context(light)
 
 

@@ -75,22 +75,19 @@ class Realtime(nn.Module):
         # end of that cell (7) over the kernels of down (4 + 4 with enter) and stem (2).
         return 8 * (depth + tail // 2 + 1) + 17
 
-    def forward(self, x: Tensor, style: Tensor | None = None, mirrored: int = 0) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
         """RGB float (N, 3, H, W), 0-1 -> the same shape, about 0-1 (not clamped).
 
-        ``style``: float (S,), mixing weights with sum 1, where there are several styles. ``mirrored``: how many items,
-        from the first on, are shown without a border: convolutions see their mirror image beyond it, where a frame has
-        zeros, which tell every pixel within ``reach`` where it is.
+        ``style``: float (S,), mixing weights with sum 1, where there are several styles.
         """
-        seen = (style, mirrored) if mirrored else (style,)  # a folded layer knows zeros only
-        skip = F.relu(self.enter(F.relu(self.stem(x, *seen)), *seen))
-        y = F.relu(self.down(skip, *seen))
+        skip = F.relu(self.enter(F.relu(self.stem(x, style)), style))
+        y = F.relu(self.down(skip, style))
         for conv in self.trunk:
-            y = F.relu(conv(y, *seen))
-        y = F.relu(F.pixel_shuffle(self.up(y, *seen), 2) + skip)
+            y = F.relu(conv(y, style))
+        y = F.relu(F.pixel_shuffle(self.up(y, style), 2) + skip)
         for conv in self.leave:
-            y = F.relu(conv(y, *seen))
-        return F.pixel_shuffle(self.out(y, *seen), 4)
+            y = F.relu(conv(y, style))
+        return F.pixel_shuffle(self.out(y, style), 4)
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
