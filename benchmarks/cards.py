@@ -77,6 +77,8 @@ On a GPU (TensorRT, CUDA graph): not measured; `python benchmarks/gpu_check.py` 
 
 - Strokes have one size in pixels: on 1080p they look finer than on 480p.
 - One scan, one palette: the photo's colours are replaced; `--keep-color` keeps them.
+- Within about 130 pixels of a frame's edge, which the network sees from there, a style is a little stronger than in the
+  middle of a large frame; most in the_scream.
 - Heavily compressed video shows its blocks in the strokes. Large even areas are filled
   with one mark again and again (most in udnie and composition_vii) or get less texture than the painting has.
 {missed}
