@@ -1,7 +1,7 @@
-"""The README's pictures: every style on public-domain photos that come inside scikit-image and matplotlib.
+"""The README's pictures: every style on six kinds of picture, five of them public-domain photos inside dependencies.
 
-    python benchmarks/contact_sheet.py docs/pictures/styles.jpg STYLE...
-    python benchmarks/contact_sheet.py docs/pictures/reference.jpg starry_night RUN --crop 320
+    python benchmarks/contact_sheet.py docs/pictures/styles.jpg STYLE... --width 150
+    python benchmarks/contact_sheet.py docs/pictures/reference.jpg RUN starry_night --crop 320 --photo portrait
 
 A style is a bundled name, MODEL:STYLE, an ONNX file, or a run folder. At 100 % with --crop, else scaled to a width.
 """
@@ -25,17 +25,47 @@ SIDE = 480  # pixels, short side of the photos: a webcam's
 
 
 def photos() -> dict[str, Frame]:
-    """Name -> BGR photo, public domain or CC0 all: two portraits, a cat, a cup on a table, a rocket at dusk."""
+    """Kind -> BGR picture: public-domain and CC0 photos of scikit-image and matplotlib, and a page printed here.
+
+    None has a photo of a group: both portraits, and mirrored, at half the size stand for one.
+    """
     hopper = cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
     assert hopper is not None
-    rgb = {
-        "astronaut": skimage.data.astronaut(),
-        "hopper": hopper[:, :, ::-1],
-        "cat": skimage.data.chelsea(),
-        "coffee": skimage.data.coffee(),
-        "rocket": skimage.data.rocket(),
+    astronaut, camera, rocket, coffee = (
+        np.ascontiguousarray(np.atleast_3d(picture)[:, :, ::-1])
+        for picture in (
+            skimage.data.astronaut(),
+            cv2.cvtColor(skimage.data.camera(), cv2.COLOR_GRAY2RGB),
+            skimage.data.rocket(),
+            skimage.data.coffee(),
+        )
+    )
+    found = {
+        "portrait": astronaut,
+        "portrait-2": np.asarray(hopper, dtype=np.uint8),
+        "group": _group(astronaut, np.asarray(hopper, dtype=np.uint8)),
+        "street": camera,
+        "landscape": rocket,
+        "interior": coffee,
+        "text": _page(),
     }
-    return {name: _webcam_sized(np.ascontiguousarray(picture[:, :, ::-1])) for name, picture in rgb.items()}
+    return {kind: _webcam_sized(picture) for kind, picture in found.items()}
+
+
+def _group(one: Frame, other: Frame) -> Frame:
+    """The upper squares of two portraits, and both mirrored below, each 240x240."""
+    row = cv2.hconcat([cv2.resize(p[: p.shape[1]], (240, 240), interpolation=cv2.INTER_AREA) for p in (one, other)])
+    return np.asarray(cv2.vconcat([row, cv2.flip(row, 1)]), dtype=np.uint8)
+
+
+def _page() -> Frame:
+    """Printed lines in four sizes on paper of uneven light, 480x640."""
+    light = np.linspace(245, 205, 640)[None] - np.linspace(0, 25, 480)[:, None]
+    page = np.ascontiguousarray(np.repeat(light[..., None], 3, axis=2) * (0.92, 0.97, 1.0)).astype(np.uint8)
+    lines = {"STYLES": 3.2, "painted live": 1.6, "strokes follow forms": 1.2, "letters can be read": 0.9, "012345": 1.6}
+    for i, (line, size) in enumerate(lines.items()):
+        cv2.putText(page, line, (90, 110 + 84 * i), cv2.FONT_HERSHEY_COMPLEX, size, (45, 40, 38), 2, cv2.LINE_AA)
+    return page
 
 
 def _webcam_sized(picture: Frame) -> Frame:

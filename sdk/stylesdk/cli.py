@@ -7,11 +7,9 @@ come back within ``--give-up`` seconds, what was recorded until then is whole; 1
 from __future__ import annotations
 
 import errno
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -24,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylesdk.errors import MissingExtraError, SourceLostError, StyleSDKError
+from stylesdk.interrupts import stop_on_signals
 from stylesdk.latency import Latency, processor, timed, usable_cores
 from stylesdk.stylizer import Stylizer
 
@@ -180,33 +179,6 @@ def _print_run(counts: Counts, where: str, *, live: bool) -> None:
         age = f"age of a frame when it came: {counts.stages['age'].run}; " if live else ""
         lines.append(f"{age}limited by: {counts.limit}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that a video is finished before the program ends.
-
-    The second one ends the program at once, by the system: whatever hangs cannot stop it.
-    """
-    event = threading.Event()
-
-    def first(*_: object) -> None:
-        event.set()
-        for number in before:
-            signal.signal(number, signal.SIG_DFL)
-
-    # SIGHUP: a closed terminal, unless nohup had it ignored; SIGBREAK: a closed console of Windows, or Ctrl-Break.
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names if hasattr(signal, name)}
-    if hasattr(signal, "SIGHUP") and before[signal.SIGHUP] == signal.SIG_IGN:
-        del before[signal.SIGHUP]
-    for number in before:
-        signal.signal(number, first)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def print_latency(latency: Latency) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from stylesdk.errors import SinkError
+from stylesdk.interrupts import stop_on_signals
 from stylesdk.live import open_sink, open_source, run_pipeline
 from stylesdk.live.scene import render_frame
 from stylesdk.live.sinks import write_image
@@ -21,7 +22,7 @@ def run_demo(style: str, output: Path, console: Console) -> None:
         SinkError: ``output`` cannot be written.
         ModelFileError, MissingExtraError: as in Stylizer.
     """
-    from stylesdk.cli import print_latency, stop_on_signals
+    from stylesdk.cli import print_latency
 
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylesdk.cli import Device, Runtime, Style, Threads, stop_on_signals
+from stylesdk.cli import Device, Runtime, Style, Threads
 from stylesdk.errors import MissingExtraError, SourceError
+from stylesdk.interrupts import stop_on_signals
 from stylesdk.live.memory import keep_memory_flat
 from stylesdk.stylizer import Stylizer
 

@@ -81,7 +81,7 @@ def test_signal_at_any_moment_leaves_a_whole_file_or_none(tmp_path: Path, state:
 
 _BLOCKED = """
 import sys, threading, time
-from stylesdk.cli import stop_on_signals
+from stylesdk.interrupts import stop_on_signals
 with stop_on_signals() as stop:
     print("running", flush=True)
     stop.wait(60)
@@ -104,7 +104,7 @@ def test_second_signal_ends_at_once(first: signal.Signals, second: signal.Signal
 
 
 def test_nohup_is_honoured() -> None:
-    from stylesdk.cli import stop_on_signals
+    from stylesdk.interrupts import stop_on_signals
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -116,7 +116,7 @@ def test_nohup_is_honoured() -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    from stylesdk.cli import stop_on_signals
+    from stylesdk.interrupts import stop_on_signals
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stop_on_signals() as stop:
