@@ -244,6 +244,15 @@ def test_photo_has_context_around_the_crop(settings: Settings) -> None:
     assert picture.shape == (0, 128, 128)
 
 
+def test_far_context_mirrors_the_photo_where_it_ends(settings: Settings) -> None:
+    near, far = crops(settings), crops(settings)
+    far.context = 80
+    for index in range(4):
+        photo = far[index][0]
+        assert photo.shape == (3, 224, 224)
+        assert photo.std() > 0.5 * near[index][0].std(), "no edge repeated, no black"
+
+
 def test_picture_is_of_the_same_place_as_its_photo(settings: Settings) -> None:
     """The negatives of the photos as pictures: every pair of crops adds up to white."""
     photos = list_photos(Path(str(settings["photos"])))

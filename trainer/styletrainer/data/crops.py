@@ -2,7 +2,7 @@
 
 Item ``i`` depends on the seed and on ``i`` alone, so a resumed run, or the same global batch cut over
 several processes, sees exactly the same pictures. Crops are RGB float (3, crop, crop), 0-1; photos have
-CONTEXT more pixels on every side.
+CONTEXT more pixels on every side, or as many as the recipe wants.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def scaled(picture: Picture, short_side: float) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=kind), dtype=np.uint8)
 
 
-def without_context(picture: Tensor) -> Tensor:
-    """The inner part of a picture (N, C, H, W) whose outer CONTEXT pixels are for the generator's eyes only."""
-    return picture[:, :, CONTEXT:-CONTEXT, CONTEXT:-CONTEXT]
+def without_context(picture: Tensor, context: int = CONTEXT) -> Tensor:
+    """The inner part of a picture (N, C, H, W) whose outer ``context`` pixels are for the generator's eyes only."""
+    return picture[:, :, context:-context, context:-context]
 
 
 def sample_photos(photos: Sequence[Photo], count: int = 4, side: int = 256) -> list[Tensor]:
@@ -105,7 +105,8 @@ class Crops(Dataset[Item]):
     """Item i: a photo crop, an artwork crop, the teacher's picture of the photo crop, unreadable photos passed over.
 
     ``artworks`` and ``pictures`` have one list a style; all ``batch`` items of a step show the style that has
-    its turn. Without ``pictures`` an item's picture is empty.
+    its turn. Without ``pictures`` an item's picture is empty. Photos and pictures have ``context`` more pixels on every
+    side; beyond CONTEXT these may lie outside of the photo, and mirror it.
     """
 
     def __init__(
@@ -116,9 +117,10 @@ class Crops(Dataset[Item]):
         batch: int,
         seed: int,
         pictures: Sequence[Sequence[Photo]] = (),
+        context: int = CONTEXT,
     ) -> None:
         self.photos, self.artworks, self.pictures = photos, artworks, pictures
-        self.crop, self.batch, self.seed = crop, batch, seed
+        self.crop, self.batch, self.seed, self.context = crop, batch, seed, context
 
     def __getitem__(self, index: int) -> Item:
         random = np.random.default_rng([self.seed, index])
@@ -146,14 +148,14 @@ class Crops(Dataset[Item]):
 
     def _photo(self, random: np.random.Generator, pictures: Sequence[Photo] | None) -> tuple[Picture, int]:
         """A crop of a photo (H, W, 3), or of it and its picture (H, W, 6), and how many were unreadable."""
-        side = self.crop + 2 * CONTEXT
+        inside = self.crop + 2 * CONTEXT
         for skipped in range(64):
             index = random.integers(len(self.photos))
             photo = read_picture(self.photos[index])
             if photo is None:
                 continue
             if pictures is None:
-                return random_crop(scaled(photo, side * random.uniform(1.0, 1.6)), side, random), skipped
+                return self._cut(scaled(photo, inside * random.uniform(1.0, 1.6)), random), skipped
             picture = read_picture(pictures[index])
             if picture is not None and picture.shape != photo.shape:
                 raise TrainError(
@@ -163,10 +165,15 @@ class Crops(Dataset[Item]):
             if picture is not None:
                 # At the size that it was painted in, so that strokes stay sharp.
                 pair = np.dstack([photo, picture])
-                return random_crop(scaled(pair, max(side, min(photo.shape[:2]))), side, random), skipped
+                return self._cut(scaled(pair, max(inside, min(photo.shape[:2]))), random), skipped
         raise TrainError(
             "got: 64 unreadable photos in a row; expected: photographs.\nDo this: check the files below --photos."
         )
+
+    def _cut(self, picture: Picture, random: np.random.Generator) -> Picture:
+        beyond = self.context - CONTEXT
+        wide = np.pad(picture, ((beyond, beyond), (beyond, beyond), (0, 0)), mode="reflect")
+        return random_crop(wide, self.crop + 2 * self.context, random)
 
 
 class _Slice(Sampler[int]):

@@ -75,6 +75,14 @@ class Realtime(nn.Module):
         # end of that cell (7) over the kernels of down (4 + 4 with enter) and stem (2).
         return 8 * (depth + tail // 2 + 1) + 17
 
+    @property
+    def context(self) -> int:
+        """Pixels around a training crop, where the losses do not look.
+
+        A quarter less than the reach: what lies further away has a tenth of the effect of what lies beyond 32 pixels.
+        """
+        return self.reach * 3 // 4 // self.stride * self.stride
+
     def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
         """RGB float (N, 3, H, W), 0-1 -> the same shape, about 0-1 (not clamped).
 

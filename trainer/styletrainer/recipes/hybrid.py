@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from styletrainer import losses
 from styletrainer.config import StyleWeights, TrainConfig
 from styletrainer.data.crops import (
+    CONTEXT,
     Crops,
     crop_batches,
     read_artwork,
@@ -70,6 +71,7 @@ class Hybrid(nn.Module):
             begin_with(self.generator, config, Path(config.start))
         if config.new_style_only:
             learn_last_style(self.generator)
+        self.context = getattr(self.generator, "context", CONTEXT)
         self.critic = PatchGAN(config.critic_channels, config.critic_strided)
         layers = [*config.content_layers, *config.style_layers]
         layers += TEACHER_LAYERS if config.pictures else ()
@@ -96,7 +98,9 @@ class Hybrid(nn.Module):
 
     def batches(self, first_step: int, rank: int, world: int) -> Iterator[Batch]:
         config = self.config
-        crops = Crops(self.photos, self.artworks, config.crop, config.batch * world, config.seed, self.pictures)
+        crops = Crops(
+            self.photos, self.artworks, config.crop, config.batch * world, config.seed, self.pictures, self.context
+        )
         found = crop_batches(
             crops, first_step=first_step, batch=config.batch, rank=rank, world=world, workers=config.workers
         )
@@ -104,14 +108,14 @@ class Hybrid(nn.Module):
             yield {"photo": photo, "artwork": artwork, "picture": picture, "skipped": torch.tensor(skipped)}
 
     def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:
-        """``photo`` and the teacher's ``picture`` of it, which may be empty, have CONTEXT more on every side."""
+        """``photo`` and the teacher's ``picture`` of it, which may be empty, have ``context`` more on every side."""
         config, photo = self.config, batch["photo"]
         picture = batch["picture"] if batch["picture"].numel() else None
         number, style = self._style_of(step.number, photo)
         steady = config.equivariance_weight
         if config.styles:
             steady = config.options().equivariance_weights.get(config.learning()[number], steady)
-        output, moved, shift, light = generate_views(self.generator, photo, style, step, second=bool(steady))
+        output, moved, shift, light = generate_views(self.generator, photo, style, step, bool(steady), self.context)
         if config.adversarial_weight:
             real, fake = self.critic(batch["artwork"]), self.critic(output.detach())
             yield Turn("critic", {"critic": losses.critic_loss(real, fake, config.adversarial)})  # type: ignore[arg-type]
@@ -145,7 +149,7 @@ class Hybrid(nn.Module):
     def _generator_terms(self, output: Tensor, photo: Tensor, style: int, picture: Tensor | None) -> Terms:
         """Unweighted losses of the generator's ``output`` in style number ``style`` for ``photo``."""
         config = self.config
-        inner = without_context(photo)
+        inner = without_context(photo, self.context)
         features = self.perceptual(output, self._layers())
         terms: Terms = {"tv": losses.total_variation(output)}
         if config.content_weight:
@@ -162,7 +166,7 @@ class Hybrid(nn.Module):
         if config.grid_weight:
             terms["grid"] = losses.grid_loss(output)
         if picture is not None:
-            terms["teacher"] = self._teacher_distance(output, features, without_context(picture))
+            terms["teacher"] = self._teacher_distance(output, features, without_context(picture, self.context))
         return terms
 
     def _layers(self) -> set[str]:
