@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 _STATUS = {FULL: 503, TOO_BIG: 413}
 
 
-def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE) -> Starlette:
+def create_app(
+    stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE, look: Look | None = None
+) -> Starlette:
     """The server's application. It uses ``stylizer`` until its lifespan ends; the caller closes it then.
 
     Args:
@@ -41,18 +44,19 @@ def create_app(stylizer: Stylizer, door: Door, limits: Limits, page: Path = PAGE
         door: address and token.
         limits: what clients may do.
         page: folder of the page's files.
+        look: what every client begins with; its style is the stylizer's own.
 
     Raises:
         SourceError: no page in ``page``.
     """
-    look = look_values(Look(style=stylizer.default_style))
+    look = replace(look or Look(), style=stylizer.default_style, styles=stylizer.styles)
     told = {"max_side": limits.side, "max_bytes": limits.message}
     files = page_files(page) | picture_files(thumbnails_from(stylizer))
-    studio = Studio(stylizer, limits.clients, limits.silent)
+    studio = Studio(stylizer, limits.clients, limits.silent, look)
     codecs = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="stylesdk-codec")
     calls = _calls(studio, codecs, limits)
     transports = ["webrtc"] * (calls is not None) + ["websocket"]
-    files["config.js"] = config_file(stylizer.styles, look, stylizer.backend, transports, told)
+    files["config.js"] = config_file(stylizer.styles, look_values(look), stylizer.backend, transports, told)
 
     async def file(request: Request) -> Response:
         found = files.get(request.path_params["name"])

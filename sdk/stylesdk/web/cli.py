@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stylesdk.cli import Device, Runtime, Style, Threads
+from stylesdk.cli import Device, KeepColor, Runtime, Smoothing, Strength, Style, Threads
 from stylesdk.errors import MissingExtraError, SourceError
 from stylesdk.interrupts import stop_on_signals
 from stylesdk.live.memory import keep_memory_flat
+from stylesdk.live.styling import Look
 from stylesdk.stylizer import Stylizer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -25,6 +26,9 @@ _TOKENS = "8 letters, digits, - _ . ~ or more"
 @app.command()
 def serve(
     style: Style = "six",
+    strength: Strength = 1.0,
+    keep_color: KeepColor = False,
+    smoothing: Smoothing = 0.0,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: every one, with a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token: Annotated[
@@ -44,10 +48,11 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a page that styles the browser's camera or a video. Nothing is stored, nothing leaves this machine."""
+    look = Look(strength, keep_color, smoothing)
     if static is not None:
         from stylesdk.web.static import write_static_page
 
-        index = write_static_page(static, model=style, onnxruntime_web=onnxruntime_web)
+        index = write_static_page(static, model=style, look=look, onnxruntime_web=onnxruntime_web)
         done = f"{index}: open it, or put its folder on any web host."
         Console(soft_wrap=True, highlight=False).print(done, markup=False)
         return
@@ -68,7 +73,7 @@ def serve(
     keep_memory_flat()
     with listening, stop_on_signals() as stop:
         with Stylizer(style, device=device, runtime=runtime, threads=threads) as stylizer:
-            application = web.create_app(stylizer, door, limits)
+            application = web.create_app(stylizer, door, limits, look=look)
             _greet(door.urls, f"{stylizer.backend}, {clients} places", bare=not door.loopback and pair is None)
             server.serve(application, listening, limits, stop, pair)
         interrupted = stop.is_set()

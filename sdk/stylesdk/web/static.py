@@ -14,15 +14,18 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stylesdk import __version__
 from stylesdk.errors import ModelFileError, SinkError, StyleError
+from stylesdk.live.styling import Look
 from stylesdk.manifest import read_model_file
 from stylesdk.mix import split_style
 from stylesdk.styles import resolve
 from stylesdk.stylizer import Stylizer
+from stylesdk.web.messages import look_values
 from stylesdk.web.onnxruntime_web import FILES, LICENCE, VERSION, onnxruntime_web_files
 from stylesdk.web.thumbnails import thumbnails_from, title_of
 
@@ -39,6 +42,7 @@ def write_static_page(
     out: str | os.PathLike[str],
     model: str = "six",
     *,
+    look: Look | None = None,
     onnxruntime_web: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write a folder whose index.html styles the camera in the browser, with WebGPU or WASM.
@@ -50,6 +54,7 @@ def write_static_page(
     Args:
         out: the folder. One that this function wrote is replaced; any other must be empty.
         model: bundled style or ONNX file; ``MODEL:NAME`` or ``MODEL:A=0.7,B=0.3`` is what the page starts with.
+        look: what the page starts with besides; its style is ``model``'s.
         onnxruntime_web: the npm package onnxruntime-web, a folder or .tgz; None downloads it once.
 
     Returns:
@@ -66,7 +71,7 @@ def write_static_page(
     path = resolve(split_style(model)[0])
     if path.suffix != ".onnx":
         raise ModelFileError(f"{path}", expected="an ONNX file: browsers run no TensorRT plan")
-    files = _files(model, path, onnxruntime_web)
+    files = _files(model, path, look or Look(), onnxruntime_web)
     try:
         _replace(folder, files)
     except OSError as error:
@@ -74,14 +79,14 @@ def write_static_page(
     return folder / "index.html"
 
 
-def _files(model: str, path: Path, onnxruntime_web: str | os.PathLike[str] | None) -> dict[str, bytes]:
+def _files(model: str, path: Path, look: Look, onnxruntime_web: str | os.PathLike[str] | None) -> dict[str, bytes]:
     """Everything in the folder: name -> bytes."""
     runtime = onnxruntime_web_files(onnxruntime_web)
     binaries = {f"onnxruntime-web/{name}.js": data for name, data in runtime.items()}
     binaries["model.onnx.js"] = read_model_file(path)
     loaded = {name: _as_script(name, data) for name, data in binaries.items()}
     with Stylizer(model) as stylizer:
-        pictures, config = thumbnails_from(stylizer), _config(stylizer)
+        pictures, config = thumbnails_from(stylizer), _config(stylizer, look)
     config["megabytes"] = round(sum(map(len, loaded.values())) / 1e6)
     found = {file.name: file.read_bytes() for file in sorted(PAGE.iterdir()) if file.is_file()}
     for name in _SERVERS:
@@ -93,7 +98,7 @@ def _files(model: str, path: Path, onnxruntime_web: str | os.PathLike[str] | Non
     return found | loaded
 
 
-def _config(stylizer: Stylizer) -> dict[str, Any]:
+def _config(stylizer: Stylizer, look: Look) -> dict[str, Any]:
     if not stylizer.default_style:
         raise StyleError(
             "a picture or auto as the style of a page without a server",
@@ -110,7 +115,7 @@ def _config(stylizer: Stylizer) -> dict[str, Any]:
         "version": __version__,
         "backend": f"onnxruntime-web {VERSION}",
         "styles": styles,
-        "default": {"style": dict(stylizer.default_style), "strength": 1, "keep_color": False, "smoothing": 0},
+        "default": look_values(replace(look, style=stylizer.default_style)),
         "transports": [],
         "limits": {"max_side": _MAX_SIDE},
         "model": "model.onnx.js",

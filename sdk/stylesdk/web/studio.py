@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stylesdk.frames import Frame
 from stylesdk.live import clock
@@ -32,8 +32,8 @@ class Styled:
 class Seat:
     """The place of one client: its look, its figures, and its newest frame."""
 
-    def __init__(self, stylizer: Stylizer, on_styled: Callable[[Styled | Exception], None]) -> None:
-        self.look = Look(style=stylizer.default_style, styles=stylizer.styles)
+    def __init__(self, stylizer: Stylizer, look: Look, on_styled: Callable[[Styled | Exception], None]) -> None:
+        self.look = look
         self.figures = Figures(clock.now())
         self.styling = Styling(stylizer, self.look)
         self.on_styled = on_styled
@@ -48,12 +48,14 @@ class Studio:
         stylizer: the caller closes it, after the studio.
         places: clients at a time.
         silent: seconds after which a client that sends nothing gives way to a newcomer, where all places are taken.
+        look: what every client begins with.
     """
 
-    def __init__(self, stylizer: Stylizer, places: int, silent: float) -> None:
+    def __init__(self, stylizer: Stylizer, places: int, silent: float, look: Look) -> None:
         self.places = places
         self.frames = 0
         self._silent = silent
+        self._look = look
         self._stylizer = stylizer
         self._seats: deque[Seat] = deque()  # whose turn is next stands first
         self._changed = threading.Condition()
@@ -84,7 +86,7 @@ class Studio:
             if len(self._seats) >= self.places and not self._give_way():
                 got = f"all {self.places} places taken"
                 raise Refusal(FULL, got, "a free place", "try again later, or start `stylesdk serve --clients N`")
-            seat = Seat(self._stylizer, on_styled)
+            seat = Seat(self._stylizer, replace(self._look), on_styled)
             self._seats.append(seat)
         return seat
 

@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from stylesdk import Stylizer
 from stylesdk.backends.fake import FakeBackend
+from stylesdk.live.styling import Look
 from stylesdk.web.app import create_app
 from stylesdk.web.guard import Door
 from stylesdk.web.limits import Limits
@@ -70,6 +71,7 @@ def served(
     token: str | None = None,
     backend: FakeBackend | None = None,
     model: str | None = None,
+    look: Look | None = None,
 ) -> Iterator[Served]:
     """A server in a thread: of ``model``, else of ``backend``, else of the fake backend with three styles."""
     backend = backend or FakeBackend(styles=("invert", "grey", "light"))
@@ -81,7 +83,7 @@ def served(
     before = set(threading.enumerate())
     named = Stylizer(model, device="cpu", runtime="onnxruntime", threads=1) if model else None
     with named or Stylizer(backend=backend) as stylizer:
-        app = create_app(stylizer, door, limits, page)
+        app = create_app(stylizer, door, limits, page, look)
         thread = threading.Thread(target=serve, args=(app, listening, limits, stop))
         thread.start()
         try:

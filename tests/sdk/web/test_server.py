@@ -20,6 +20,7 @@ from stylesdk import SourceError, __version__
 from stylesdk.backends.fake import FakeBackend
 from stylesdk.frames import Frame
 from stylesdk.live.sources import SourceFrame
+from stylesdk.live.styling import Look
 from stylesdk.mix import Weights
 from stylesdk.web.files import title_of
 from stylesdk.web.guard import Door
@@ -90,6 +91,20 @@ def test_clients_have_their_own_looks(server: Served, frame: np.ndarray) -> None
             send_frame(client, 1, jpeg(frame))
         assert away(receive(one, "frame")[2], 50) < 2
         assert away(receive(other, "frame")[2], 100) < 2
+
+
+def test_every_client_begins_with_the_servers_look(tmp_path: Path, frame: np.ndarray) -> None:
+    begin = Look(strength=0.5, smoothing=0.25)
+    with served(tmp_path, look=begin) as server:
+        config = json.loads(server.get("/config.js").text.removeprefix("window.STYLESDK = ").rstrip(";\n"))
+        assert config["default"] == {"style": {"invert": 1}, "strength": 0.5, "keep_color": False, "smoothing": 0.25}
+        with server.websocket() as one:
+            one.send(json.dumps({"look": {"style": {"grey": 1}, "strength": 1, "smoothing": 0}}))
+            assert receive(one, "look")["strength"] == 1
+        with server.websocket() as other:
+            other.send(json.dumps({"look": {"keep_color": True}}))
+            assert receive(other, "look") == config["default"] | {"keep_color": True}, "not what the one before chose"
+    assert begin == Look(strength=0.5, smoothing=0.25), "the caller's own"
 
 
 @pytest.mark.parametrize(("style", "level"), [("auto", 60), ("picture.png", 90)])

@@ -316,7 +316,10 @@ def test_without_a_network_the_error_says_what_to_do(cdn: Path) -> None:
 def test_the_command_writes_the_folder(package: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["-s", "wave.nano", "--static", str(out), "--onnxruntime-web", str(package)]
+    arguments += ["--strength", "0.7", "--smoothing", "0.5", "--keep-color"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert str(out / "index.html") in result.output.replace("\n", "")
     assert (out / "index.html").is_file()
+    look = {"style": {"wave": 1}, "strength": 0.7, "keep_color": True, "smoothing": 0.5}
+    assert config_of(out)["default"] == look
