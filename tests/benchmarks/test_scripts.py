@@ -76,11 +76,27 @@ def test_quality(photos: Path, thin_vgg: Path, tmp_path: Path, monkeypatch: pyte
         "starry_night (reference)": True,
     }
     assert 1 <= found["over_optimum"]["median"] <= found["over_optimum"]["worst"]
+    assert found["in_larger"] not in (0, 1), "another picture than the one without a larger one around it"
     assert cv2.imread(str(picture)).shape[1] == 3 * (96 + 4), "photo, style, reference, as wide as the widest"
     cached = (tmp_path / "optimum.json").read_bytes()
     quality.main(only_cached=True, **common)
     assert json.loads(output.read_text())["models"]["starry_night"]["over_optimum"] == found["over_optimum"]
     assert (tmp_path / "optimum.json").read_bytes() == cached
+
+
+def test_in_larger_sees_no_border() -> None:
+    """A style that draws a bright frame along the border, and nothing else."""
+
+    class Framing:
+        def run(self, frames: list[np.ndarray]) -> list[np.ndarray]:
+            styled = [frame.copy() for frame in frames]
+            for frame in styled:
+                frame[:9] = frame[-9:] = frame[:, :9] = frame[:, -9:] = 255  # type: ignore[call-overload]
+            return styled
+
+    photo = texture(40, 56)
+    [inside] = quality.in_larger(Framing(), [photo])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(inside, photo)
 
 
 def test_quality_with_references_of_an_earlier_result(photos: Path, tmp_path: Path) -> None:
