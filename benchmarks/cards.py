@@ -64,8 +64,10 @@ Then, each run beginning with the one before:
 
 Runs were bounded by `--minutes`; the steps behind each line are what these gave. Runs with `learning_rate=0.001`, and
 those of the stages before them, were made with Adam, before Muon came. In the last runs of a style the losses saw no
-border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one. What is named `n_...`
-was brought back from the file that shipped before (`stylesdk import`).
+border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one. In the very last one of
+the_scream the network was shown 96 pixels around a crop (`Realtime.context`), in all before it 32, and noise was white
+in all of them; the trainer has since learned both (CONTRIBUTING.md). What is named `n_...` was brought back from the file
+that shipped before (`stylesdk import`).
 
 ## Figures
 
@@ -77,8 +79,8 @@ On a GPU (TensorRT, CUDA graph): not measured; `python benchmarks/gpu_check.py` 
 
 - Strokes have one size in pixels: on 1080p they look finer than on 480p.
 - One scan, one palette: the photo's colours are replaced; `--keep-color` keeps them.
-- Within about 130 pixels of a frame's edge, which the network sees from there, a style is a little stronger than in the
-  middle of a large frame; most in the_scream.
+- In the middle of a large frame the loss is *in a larger one* times that of the small photos measured here: above 1
+  a style is weaker there than near a frame's edge, below 1 stronger.
 - Heavily compressed video shows its blocks in the strokes. Large even areas are filled
   with one mark again and again (most in udnie and composition_vii) or get less texture than the painting has.
 {missed}
@@ -161,6 +163,7 @@ def figures(model: str, style: str) -> dict[str, str]:
     return {
         "loss (content + style)": f"{quality['loss']['total']:.2f}" if "loss" in quality else "",
         "of the L-BFGS optimum": f"{over['median']:.1f}x" if over else "",
+        "in a larger one": f"{quality['in_larger']:.2f}x" if "in_larger" in quality else "",
         "grid": f"{quality['grid']:.3f}" if quality else "",
         "border": f"{quality['border']:.2f}" if quality else "",
         "edge SSIM": f"{quality['edges']:.2f}" if quality else "",
