@@ -66,8 +66,8 @@ Runs were bounded by `--minutes`; the steps behind each line are what these gave
 those of the stages before them, were made with Adam, before Muon came. In the last runs of a style the losses saw no
 border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one. In the very last one of
 the_scream the network was shown 96 pixels around a crop (`Realtime.context`), in all before it 32, and noise was white
-in all of them; the trainer has since learned both (CONTRIBUTING.md). What is named `n_...` was brought back from the file
-that shipped before (`stylesdk import`).
+in all of them; the trainer has since learned both (CONTRIBUTING.md). What is named `n_...` was brought back from
+the file that shipped before (`stylesdk import`).
 
 ## Figures
 
