@@ -29,27 +29,24 @@ def photos() -> dict[str, Frame]:
 
     None has a photo of a group: both portraits, and mirrored, at half the size stand for one.
     """
-    hopper = cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
-    assert hopper is not None
-    astronaut, camera, rocket, coffee = (
-        np.ascontiguousarray(np.atleast_3d(picture)[:, :, ::-1])
-        for picture in (
-            skimage.data.astronaut(),
-            cv2.cvtColor(skimage.data.camera(), cv2.COLOR_GRAY2RGB),
-            skimage.data.rocket(),
-            skimage.data.coffee(),
-        )
-    )
+    portrait = cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    assert portrait is not None
+    hopper = np.asarray(portrait, dtype=np.uint8)
+    astronaut = _bgr(skimage.data.astronaut())
     found = {
         "portrait": astronaut,
-        "portrait-2": np.asarray(hopper, dtype=np.uint8),
-        "group": _group(astronaut, np.asarray(hopper, dtype=np.uint8)),
-        "street": camera,
-        "landscape": rocket,
-        "interior": coffee,
+        "portrait-2": hopper,
+        "group": _group(astronaut, hopper),
+        "street": _bgr(cv2.cvtColor(skimage.data.camera(), cv2.COLOR_GRAY2RGB)),
+        "landscape": _bgr(skimage.data.rocket()),
+        "interior": _bgr(skimage.data.coffee()),
         "text": _page(),
     }
     return {kind: _webcam_sized(picture) for kind, picture in found.items()}
+
+
+def _bgr(rgb: Frame) -> Frame:
+    return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
 def _group(one: Frame, other: Frame) -> Frame:

@@ -32,13 +32,10 @@ class Step:
     rank: int = 0
     world: int = 1
 
-    def item(self, number: int) -> int:
-        """The number in the whole run of item ``number`` of this process' batch."""
-        return (self.number * self.world + self.rank) * self.batch + number
-
     def item_random(self, number: int) -> torch.Generator:
         """Random numbers of item ``number`` of this process' batch: the same however many processes share it."""
-        return torch.Generator().manual_seed(hash((self.seed, self.item(number))) % 2**63)
+        item = (self.number * self.world + self.rank) * self.batch + number
+        return torch.Generator().manual_seed(hash((self.seed, item)) % 2**63)
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,49 +17,33 @@ _COLOR_NOISE = 0.005
 _GREY_NOISE = {1: 0.008, 2: 0.015, 4: 0.011, 8: 0.007, 16: 0.005}
 
 
-@dataclass(frozen=True)
-class Views:
-    """Outputs without context, RGB (N, 3, H, W), and what lies between them."""
-
-    output: Tensor
-    moved: Tensor | None  # of the second view
-    shift: tuple[int, int]  # dy, dx: pixels that the second is further down and to the right
-    light: Tensor  # (N, 1, H, W), by how much the second is lighter
-    bordered: Tensor  # bool (N,): the second ends at the picture's border, and has neither light nor noise
-
-
 def generate_views(
     generator: nn.Module, photo: Tensor, style: Tensor | None, step: Step, second: bool, context: int = CONTEXT
-) -> Views:
-    """Run the generator on the photo and, if asked for, on what a camera sees one frame later: moved, lit anew, noisy.
+) -> tuple[Tensor, Tensor | None, tuple[int, int], Tensor]:
+    """Output for the photo, and for what a camera would see of it one frame later: moved, lit anew, with noise.
 
-    ``photo`` has ``context`` more pixels on every side, CONTEXT or more.
+    ``photo`` has ``context`` more pixels on every side, CONTEXT or more. Returns the two outputs without them, the
+    second None where it is not asked for, the movement (dy, dx) and the change of light, RGB (N, 1, H, W).
     """
     # Either way, so that every border lies at times inside what is compared.
     dy, dx = (int(x) for x in torch.randint(1, _FARTHEST + 1, (2,)) * (1 - 2 * torch.randint(2, (2,))))
-    items = range(photo.shape[0])
-    light, noise = (
-        torch.stack(column).to(photo.device)
-        for column in zip(*(_item_draws(step.item_random(number), photo.shape) for number in items), strict=True)
-    )
-    # Every other item. A generator without a margin sees a picture's border as any other place.
-    bordered = torch.tensor([bool(generator.margin) and step.item(number) % 2 == 0 for number in items])
-    has_border = bordered.to(photo.device)[:, None, None, None]
+    draws = [_item_draws(step.item_random(number), photo.shape) for number in range(photo.shape[0])]
+    whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
+    # A generator without a margin sees a picture's border as any other place.
+    has_border = whole if generator.margin else torch.zeros_like(whole)
 
     def run(x: Tensor, around: int) -> Tensor:
         out = generator(x) if style is None else generator(x, style)
         return without_context(out.float(), around)
 
+    inner_light = without_context(light, context)
     if not second:
-        output = run(_with_borders(photo, has_border, context), CONTEXT)
-        return Views(output, None, (dy, dx), without_context(light, context), has_border.flatten())
+        return run(_with_borders(photo, has_border, context), CONTEXT), None, (dy, dx), inner_light
     # The losses see no border, as far as the generator sees: one that is rewarded at a border takes it for a place in
     # the artwork, and paints sky along the top of every picture. What it does there is learned from what it does
     # elsewhere, and the second view needs no more context than that.
-    light = light * ~has_border
-    moved = (_moved(photo, dy, dx) + light + noise * ~has_border).clamp(0, 1)
-    moved_output = run(_with_borders(moved, has_border, context), CONTEXT)
-    return Views(run(photo, context), moved_output, (dy, dx), without_context(light, context), has_border.flatten())
+    moved = (_moved(photo, dy, dx) + light + noise).clamp(0, 1)
+    return run(photo, context), run(_with_borders(moved, has_border, context), CONTEXT), (dy, dx), inner_light
 
 
 def _moved(photo: Tensor, dy: int, dx: int) -> Tensor:
@@ -71,11 +53,12 @@ def _moved(photo: Tensor, dy: int, dx: int) -> Tensor:
     return padded[:, :, max(-dy, 0) :, max(-dx, 0) :][:, :, :height, :width]
 
 
-def _item_draws(random: torch.Generator, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Change of light and sensor noise of an item of the batch."""
+def _item_draws(random: torch.Generator, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether an item of the batch is seen as a whole picture, its change of light, its sensor noise."""
+    whole = torch.rand(1, 1, 1, generator=random) < 0.5
     corners = 0.1 * (torch.rand(1, 1, 2, 2, generator=random) - 0.5)
     light = F.interpolate(corners, size=shape[2:], mode="bilinear", align_corners=True)[0]
-    return light, _camera_noise(random, shape)
+    return whole, light, _camera_noise(random, shape)
 
 
 def _camera_noise(random: torch.Generator, shape: torch.Size) -> Tensor:

@@ -30,7 +30,7 @@ from styletrainer.data.crops import (
 )
 from styletrainer.data.photos import list_photos
 from styletrainer.data.pictures import photos_with_pictures
-from styletrainer.data.views import Views, generate_views
+from styletrainer.data.views import generate_views
 from styletrainer.discriminators import PatchGAN
 from styletrainer.generators import build_generator
 from styletrainer.perceptual import Perceptual, load_weight_sets
@@ -53,8 +53,6 @@ class Hybrid(nn.Module):
 
         # Of several styles, those that want another `equivariance_weight`: one with more contrast flickers more.
         equivariance_weights: StyleWeights = field(default_factory=dict)
-        # On the squared difference of what is drawn at a picture's border from what is drawn there inside of one.
-        border_weight: float = 20.0
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -117,17 +115,15 @@ class Hybrid(nn.Module):
         steady = config.equivariance_weight
         if config.styles:
             steady = config.options().equivariance_weights.get(config.learning()[number], steady)
-        views = generate_views(self.generator, photo, style, step, bool(steady), self.context)
-        output = views.output
+        output, moved, shift, light = generate_views(self.generator, photo, style, step, bool(steady), self.context)
         if config.adversarial_weight:
             real, fake = self.critic(batch["artwork"]), self.critic(output.detach())
             yield Turn("critic", {"critic": losses.critic_loss(real, fake, config.adversarial)})  # type: ignore[arg-type]
 
         terms = self._generator_terms(output, photo, number, picture)
-        weights = {name: getattr(config, f"{name}_weight") for name in terms}
-        if views.moved is not None:
-            terms |= _steadiness(views)
-            weights |= {"equivariance": steady, "border": config.options().border_weight}
+        if moved is not None:
+            terms["equivariance"] = losses.equivariance_loss(moved - light, output, shift)
+        weights = {name: getattr(config, f"{name}_weight") for name in terms} | {"equivariance": steady}
         yield Turn("generator", terms, weights, output, number)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
@@ -198,16 +194,3 @@ class Hybrid(nn.Module):
         for layer in TEACHER_LAYERS:
             distance = distance + losses.content_loss(features[layer], wanted[layer])
         return distance
-
-
-def _steadiness(views: Views) -> Terms:
-    """How much the second view differs from the first: inside of a picture, and at its border, which follows."""
-    assert views.moved is not None
-    moved, found = views.moved - views.light, {}
-    for name, items, wanted in (
-        ("equivariance", ~views.bordered, views.output),
-        ("border", views.bordered, views.output.detach()),
-    ):
-        share = items.float().mean()
-        found[name] = share * losses.equivariance_loss(moved[items], wanted[items], views.shift) if share else share
-    return found
