@@ -61,12 +61,19 @@ def test_half_of_the_batch_is_seen_with_a_border() -> None:
     assert all(torch.equal(x, y) for x, y, bordered in zip(seen[0], photo, whole, strict=True) if not bordered)
 
 
-def test_the_losses_see_far_and_no_border_and_the_second_view_does() -> None:
+def test_every_other_step_the_losses_see_far_and_the_second_view_never_does() -> None:
     photo = torch.rand(64, 3, 160, 160)
-    (output, moved, _, _), (first, second) = views(photo, second=True, context=64)
-    assert torch.equal(first, photo)
-    assert second.shape == (64, 3, 96, 96) and output.shape == moved.shape == (64, 3, 32, 32)
-    assert 16 < sum(bool((x[:, :32] == x[:, 32:33]).all()) for x in second) < 48
+    far = []
+    for seed in range(32):
+        torch.manual_seed(seed)
+        (output, moved, _, light), (first, second) = views(photo, second=True, context=64)
+        far.append(first.shape[2] == 160)
+        assert torch.equal(first, photo if far[-1] else photo[:, :, 32:-32, 32:-32])
+        assert second.shape == (64, 3, 96, 96) and output.shape == moved.shape == (64, 3, 32, 32)
+        assert light.shape == (64, 1, 32, 32)
+        assert torch.equal(output, photo[:, :, 64:-64, 64:-64])
+        assert 16 < sum(bool((x[:, :32] == x[:, 32:33]).all()) for x in second) < 48
+    assert 8 < sum(far) < 24
 
 
 @pytest.mark.parametrize("shift", [(3, 5), (-3, 5), (3, -5), (-3, -5)])

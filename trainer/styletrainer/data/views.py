@@ -27,6 +27,10 @@ def generate_views(
     """
     # Either way, so that every border lies at times inside what is compared.
     dy, dx = (int(x) for x in torch.randint(1, _FARTHEST + 1, (2,)) * (1 - 2 * torch.randint(2, (2,))))
+    # Half the steps show the losses no border. From those that show one alone a network learns to find it, and paints
+    # sky along the top of every picture; from those that do not it never learns what to draw there, and gets plain.
+    if context > CONTEXT and torch.rand(()) < 0.5:
+        photo, context = without_context(photo, context - CONTEXT), CONTEXT
     draws = [_item_draws(step.item_random(number), photo.shape) for number in range(photo.shape[0])]
     whole, light, noise = (torch.stack(column).to(photo.device) for column in zip(*draws, strict=True))
     # A generator without a margin sees a picture's border as any other place.
@@ -39,9 +43,7 @@ def generate_views(
     inner_light = without_context(light, context)
     if not second:
         return run(_with_borders(photo, has_border, context), CONTEXT), None, (dy, dx), inner_light
-    # The losses see no border, as far as the generator sees: one that is rewarded at a border takes it for a place in
-    # the artwork, and paints sky along the top of every picture. What it does there is learned from what it does
-    # elsewhere, and the second view needs no more context than that.
+    # The second view needs no more than CONTEXT: what differs then is what a border changes, and that shall be little.
     moved = (_moved(photo, dy, dx) + light + noise).clamp(0, 1)
     return run(photo, context), run(_with_borders(moved, has_border, context), CONTEXT), (dy, dx), inner_light
 
