@@ -18,6 +18,7 @@ import numpy as np
 import skimage.data
 import typer
 from model_files import Subject, subjects_of
+from reports import run_script
 
 from stylesdk.frames import Frame
 
@@ -108,4 +109,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

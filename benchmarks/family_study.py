@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import matplotlib as mpl
 import numpy as np
 import typer
-from reports import header, write_json
+from reports import header, run_script, write_json
 from rich.console import Console
 
 from styleexport.onnx_from_checkpoint import generator_from_run, onnx_from_generator
@@ -119,4 +119,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from reports import Requirement, conclude, header
+from reports import Requirement, conclude, header, run_script
 from rich.console import Console
 
 import stylesdk.tiles
@@ -93,4 +93,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

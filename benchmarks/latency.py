@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reports import Requirement, conclude, header
+from reports import Requirement, conclude, header, run_script
 from rich.console import Console
 from rich.table import Table
 
@@ -193,4 +193,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

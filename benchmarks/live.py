@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from reports import Requirement, conclude, header
+from reports import Requirement, conclude, header, run_script
 from rich.console import Console
 from watching import Watching
 
@@ -144,4 +144,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

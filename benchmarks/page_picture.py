@@ -17,6 +17,7 @@ from typing import Annotated
 import cv2
 import typer
 from playwright.sync_api import Page, sync_playwright
+from reports import run_script
 from serve import TOKEN, running_server
 
 from stylesdk.live.scene import render_frame
@@ -71,4 +72,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

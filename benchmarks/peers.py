@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 from latency import REFERENCE, _reference
 from peer_models import PeerBackend, form_of
-from reports import header, write_json
+from reports import header, run_script, write_json
 from rich.console import Console
 from rich.table import Table
 
@@ -184,4 +184,4 @@ def show(console: Console, report: dict[str, Any], found: list[Measured]) -> Non
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

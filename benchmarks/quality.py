@@ -35,7 +35,7 @@ from model_files import Subject, reference_of, subjects_of
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Cache, Judge, Loss, Objective, tensor_from_bgr
 from pictures import Photo, one_of_a_kind, photos_from, sheet
 from quality_requirements import not_comparable, requirements
-from reports import conclude, earlier_result, header
+from reports import conclude, earlier_result, header, run_script
 from rich.console import Console
 from rich.table import Table
 
@@ -220,4 +220,4 @@ def _text(figures: Figures, keys: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -1,4 +1,4 @@
-"""What every report holds: the command, the date, the machine; and requirements, met or missed."""
+"""What every report holds: the command, the date, the machine; and requirements, met or missed. How a script ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from styleexport.errors import ExportError
+from stylesdk.errors import StyleSDKError
 from stylesdk.latency import machine_card
+from styletrainer.errors import TrainError
 from styletrainer.run.checkpoint import write_atomically
 
 
@@ -36,6 +39,15 @@ class Requirement:
         limits = [f"at least {self.at_least:.3g}"] if self.at_least else []
         limits += [f"at most {self.at_most:.3g}"] if self.at_most is not None else []
         return f"{'met   ' if self.met else 'missed'} {self.what}: {self.found:.3g}, {', '.join(limits)}"
+
+
+def run_script(main: Callable[..., object]) -> None:
+    """``typer.run``, with errors of ours as three lines instead of a traceback."""
+    try:
+        typer.run(main)
+    except (StyleSDKError, TrainError, ExportError) as error:
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+        sys.exit(1)
 
 
 def header() -> dict[str, Any]:

@@ -36,7 +36,7 @@ from typing import Annotated, Any
 import cv2
 import typer
 from aiortc import RTCConfiguration, RTCPeerConnection
-from reports import Requirement, conclude, header
+from reports import Requirement, conclude, header, run_script
 from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import connect as connect_async
@@ -275,4 +275,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -37,7 +37,7 @@ from model_files import Subject, subjects_of
 from numpy.typing import NDArray
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Judge, tensor_from_bgr
 from pictures import one_of_a_kind, photos_from, sheet
-from reports import header, write_json
+from reports import header, run_script, write_json
 from rich.console import Console
 from rich.table import Table
 from temporal import read_clip
@@ -229,4 +229,4 @@ def _table(found: dict[str, Figures]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -23,7 +23,7 @@ import numpy as np
 import typer
 from measures import Motion, motions, noisy, rms, warping_error
 from model_files import Subject, reference_of, subjects_of
-from reports import Requirement, conclude, earlier_result, header
+from reports import Requirement, conclude, earlier_result, header, run_script
 from rich.console import Console
 from rich.table import Table
 
@@ -162,4 +162,4 @@ def _table(report: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

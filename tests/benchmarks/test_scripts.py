@@ -15,7 +15,7 @@ import quality
 import temporal
 import typer
 from pictures import Photo, held_out_kinds, one_of_a_kind, photos_from, sheet
-from reports import Requirement
+from reports import Requirement, run_script
 from textures import texture
 
 from stylesdk.live.sources import SourceFrame
@@ -222,6 +222,16 @@ def test_temporal_refuses_a_clip_that_says_nothing(moving: list[np.ndarray], tmp
     clip = make_clip(tmp_path / "short.mp4", moving[:4])
     with pytest.raises(typer.BadParameter, match="4 frames"):
         temporal.main(["starry_night"], [clip])
+
+
+def test_an_error_of_ours_is_three_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["temporal.py", "starry_night", "--clip", str(tmp_path / "no.mp4")])
+    with pytest.raises(SystemExit) as stop:
+        run_script(temporal.main)
+    error = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and error[0].startswith("error: got: ") and error[-1].startswith("do this: ")
 
 
 def test_wide_clips_are_made_narrower(tmp_path: Path) -> None:
