@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -57,6 +58,24 @@ def test_other_generators_train(settings: Settings, generator: str) -> None:
     options = {"unet": {"ngf": 8, "n_blocks": 1, "noise": True}, "johnson": {"channels": 8, "n_blocks": 1}}
     folder = run(settings, generator=generator, generator_options=options[generator], steps=3)
     assert (folder / WEIGHTS).is_file()
+
+
+def test_normalisation_settles_half_way_and_what_learns_after_that_is_what_will_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def average(averaged: torch.nn.Module, generator: torch.nn.Module, ema: float, step: int) -> None:
+        seen.append({name: value.detach().clone() for name, value in generator.state_dict().items()})
+
+    monkeypatch.setattr(loop, "_average", average)
+    run(settings, steps=10)
+    moved = {
+        name: [not torch.equal(before[name], after[name]) for before, after in itertools.pairwise(seen)]
+        for name in ("trunk.0.mean", "trunk.0.variance", "trunk.0.direction", "trunk.0.affine")
+    }
+    assert moved["trunk.0.mean"] == moved["trunk.0.variance"] == [True] * 4 + [False] * 5
+    assert moved["trunk.0.direction"] == moved["trunk.0.affine"] == [True] * 9
 
 
 def test_run_stores_the_precision_that_auto_chose(settings: Settings) -> None:

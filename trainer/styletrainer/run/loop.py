@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from styletrainer.config import TrainConfig
 from styletrainer.errors import TrainError
+from styletrainer.generators.branches import BranchedConv
 from styletrainer.recipe import Batch, Step, Turn
 from styletrainer.run.checkpoint import save_checkpoint
 from styletrainer.run.devices import out_of_memory_told
@@ -26,6 +27,8 @@ from styletrainer.run.training import Training, open_run, set_up
 
 # Of training: the first picture to look at, long before the first tick of a slow machine.
 EARLY_SECONDS = 30.0
+# How far the rate has fallen when batch normalisation settles: half of its steps are left to get used to that.
+_SETTLED = 0.5
 
 
 @out_of_memory_told()
@@ -105,7 +108,9 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
     config, fabric = training.config, training.fabric
     # All randomness of a step comes from its number, so that a resumed run repeats it.
     torch.manual_seed(hash((config.seed, training.step)) % 2**63)
-    _set_rates(training, done)
+    fallen = _set_rates(training, done)
+    if fallen >= _SETTLED:
+        _settle(training.recipe.generator)
     batch = {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in batch.items()}
     step = Step(training.step, done, config.seed, config.batch, fabric.global_rank, fabric.world_size)
     turns = training.recipe.turns(batch, step)
@@ -125,13 +130,27 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
     return found
 
 
-def _set_rates(training: Training, done: float) -> None:
-    """A warm-up of 100 steps, then a cosine to zero: from the start, or where ``--stop-when-good`` lets it begin."""
+def _set_rates(training: Training, done: float) -> float:
+    """A warm-up of 100 steps, then a cosine to zero: from the start, or where ``--stop-when-good`` lets it begin.
+
+    Returns how far the fall is, 0-1.
+    """
     fallen = min(done, 1.0) if training.stopping is None else training.stopping.fallen(training.step, done)
     factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * fallen)) / 2
     for player in training.players.values():
         for group in player.optimizer.param_groups:
             group["lr"] = player.rate * factor * group.get("pace", 1.0)
+    return fallen
+
+
+def _settle(generator: nn.Module) -> None:
+    """From here on its batch normalisation is what it will be at inference: constants, the statistics so far.
+
+    Batches are small, and a network learns to rely on being normalised by the very photos that it paints.
+    """
+    for module in generator.modules():
+        if isinstance(module, BranchedConv):
+            module.eval()
 
 
 def _learn(training: Training, turn: Turn) -> dict[str, Tensor]:
