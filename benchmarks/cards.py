@@ -62,12 +62,13 @@ Then, each run beginning with the one before:
 
 {commands}
 
-Runs were bounded by `--minutes`; the steps behind each line are what these gave. Runs with `learning_rate=0.001`, and
-those of the stages before them, were made with Adam, before Muon came. In the last runs of a style the losses saw no
-border (`trainer/styletrainer/data/views.py`); in earlier ones half of each batch had one. In the very last one of
-the_scream the network was shown 96 pixels around a crop (`Realtime.context`), in all before it 32, and noise was white
-in all of them; the trainer has since learned both (CONTRIBUTING.md). What is named `n_...` was brought back from
-the file that shipped before (`stylesdk import`).
+Runs were bounded by `--minutes`; the steps behind each line are what these gave, fewer where a run was stopped. Runs
+with `learning_rate=0.001`, and those of the stages before them, were made with Adam, before Muon came. The trainer
+has changed while these files were made (CONTRIBUTING.md, Decisions). In the last runs of the_scream, wave, udnie,
+wave.nano and six it was what it is now, but for the normalisation, which settles in the last run of wave and udnie,
+the last two of six and the last three of wave.nano. In the last runs of the others the network was shown 32 pixels
+around a crop, and noise was white; in earlier ones half of each batch had a border. What is named `n_...` was brought
+back from the file that shipped before (`stylesdk import`).
 
 ## Figures
 
