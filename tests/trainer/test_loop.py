@@ -69,6 +69,7 @@ def test_normalisation_settles_half_way_and_what_learns_after_that_is_what_will_
         seen.append({name: value.detach().clone() for name, value in generator.state_dict().items()})
 
     monkeypatch.setattr(loop, "_average", average)
+    monkeypatch.setattr(loop, "_WARM_UP", 3)
     run(settings, steps=10)
     moved = {
         name: [not torch.equal(before[name], after[name]) for before, after in itertools.pairwise(seen)]

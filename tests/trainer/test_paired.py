@@ -249,10 +249,10 @@ def test_stopped_run_ends_with_the_same_weights(paired: Settings, tmp_path: Path
 
     first = loop._set_rates
 
-    def stop_at_4(training: object, done: float) -> None:
+    def stop_at_4(training: object, done: float) -> float:
         if training.step == 4:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
-        first(training, done)  # type: ignore[arg-type]
+        return first(training, done)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_set_rates", stop_at_4)

@@ -82,9 +82,10 @@ def rates(settings: Settings, monkeypatch: pytest.MonkeyPatch, **changes: object
     """The generator's learning rate at every step of a run."""
     found, set_rates = [], loop._set_rates
 
-    def noting(training: Any, done: float) -> None:
-        set_rates(training, done)
+    def noting(training: Any, done: float) -> float:
+        fallen = set_rates(training, done)
         found.append(training.players["generator"].optimizer.param_groups[0]["lr"])
+        return fallen
 
     monkeypatch.setattr(loop, "_set_rates", noting)
     run(settings, **changes)

@@ -27,6 +27,7 @@ from styletrainer.run.training import Training, open_run, set_up
 
 # Of training: the first picture to look at, long before the first tick of a slow machine.
 EARLY_SECONDS = 30.0
+_WARM_UP = 100  # steps; running statistics of fewer are not yet those of the photos
 # How far the rate has fallen when batch normalisation settles: half of its steps are left to get used to that.
 _SETTLED = 0.5
 
@@ -109,7 +110,7 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
     # All randomness of a step comes from its number, so that a resumed run repeats it.
     torch.manual_seed(hash((config.seed, training.step)) % 2**63)
     fallen = _set_rates(training, done)
-    if fallen >= _SETTLED:
+    if fallen >= _SETTLED and training.step >= _WARM_UP:
         _settle(training.recipe.generator)
     batch = {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in batch.items()}
     step = Step(training.step, done, config.seed, config.batch, fabric.global_rank, fabric.world_size)
@@ -131,12 +132,12 @@ def _step(training: Training, done: float, batch: Batch) -> dict[str, Tensor]:
 
 
 def _set_rates(training: Training, done: float) -> float:
-    """A warm-up of 100 steps, then a cosine to zero: from the start, or where ``--stop-when-good`` lets it begin.
+    """A warm-up, then a cosine to zero: from the start, or where ``--stop-when-good`` lets it begin.
 
     Returns how far the fall is, 0-1.
     """
     fallen = min(done, 1.0) if training.stopping is None else training.stopping.fallen(training.step, done)
-    factor = min(1.0, (training.step + 1) / 100) * (1 + math.cos(math.pi * fallen)) / 2
+    factor = min(1.0, (training.step + 1) / _WARM_UP) * (1 + math.cos(math.pi * fallen)) / 2
     for player in training.players.values():
         for group in player.optimizer.param_groups:
             group["lr"] = player.rate * factor * group.get("pace", 1.0)
