@@ -18,6 +18,7 @@ import numpy as np
 import skimage.data
 import typer
 from model_files import Subject, subjects_of
+from pictures import write_picture
 from reports import run_script
 
 from stylesdk.frames import Frame
@@ -103,9 +104,7 @@ def main(
         subjects: list[Subject] = [subject for style in styles for subject in subjects_of(style, Path(folder))]
         columns += [subject.run(columns[0]) for subject in subjects]
     lines = [cv2.hconcat([_cell(column[i], crop, width) for column in columns]) for i in range(len(pictures))]
-    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if output.suffix in (".jpg", ".jpeg") else []
-    if not cv2.imwrite(str(output), cv2.vconcat(lines), options):
-        raise typer.BadParameter(f"got: {output}; expected: a path that can be written, .jpg or .png")
+    write_picture(output, np.asarray(cv2.vconcat(lines), dtype=np.uint8))
 
 
 if __name__ == "__main__":

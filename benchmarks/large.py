@@ -26,8 +26,10 @@ from rich.console import Console
 import stylesdk.tiles
 from stylesdk import Stylizer
 from stylesdk.cli import parse_size
+from stylesdk.errors import StyleSDKError
 from stylesdk.frames import Frame
 from stylesdk.live.scene import render_frame
+from stylesdk.styles import resolve
 
 MEMORY_LIMIT = 2 * 2**30
 
@@ -60,7 +62,14 @@ def measured(model: str, runtime: str, size: tuple[int, int], folder: Path) -> d
     for way in ("tiles", "whole"):
         words = [str(Path(__file__)), model, "--child", str(folder / f"{way}.npy"), "--runtime", runtime]
         words += ["--size", f"{size[1]}x{size[0]}", *(["--whole"] if way == "whole" else [])]
-        run = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
+        run = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+        if run.returncode:
+            told = (
+                run.stderr.strip().removeprefix("error: ")
+                or f"ended by signal {-run.returncode}; out of memory where that is 9"
+            )
+            so_far = f"; in tiles: {found['tiles']}" if found else ""
+            raise StyleSDKError(f"{model} on {runtime}, {way}: {told}{so_far}", expected="a styled frame")
         found[way] = json.loads(run.stdout.splitlines()[-1])
     tiles, whole = (np.load(folder / f"{way}.npy") for way in ("tiles", "whole"))
     return found | {"largest_difference": int(cv2.absdiff(tiles, whole).max())}
@@ -80,6 +89,7 @@ def main(
         style_once(model, runtimes[0], parse_size(size), whole, child)
         return
     console = Console()
+    resolve(model)  # before any process is started
     report = header() | {"model": model, "size": size, "runtimes": {}}
     lines = []
     for name in runtimes:

@@ -15,6 +15,7 @@ from stylesdk.frames import Frame
 Plane = NDArray[np.float32]
 PERIODS = (2, 4, 8)
 BORDER = 16
+PLAIN = 0.02  # less border than this is a margin of one colour: nothing that a style's could be a multiple of
 STEEPEST = 255 * 4 * 2**0.5  # the largest magnitude that Sobel's 3x3 kernels give
 CUT = 0.5  # less of a frame than this followed from the one before: a cut, or noise
 SENSOR_SIGMA = 2.0  # of 255, the noise of a webcam in a lit room
@@ -38,10 +39,12 @@ def grid(frame: Frame) -> float:
 
 
 def border(frame: Frame) -> float:
-    """Detail of the outer pixels over that of the inside."""
+    """Detail of the outer pixels over that of the inside; 0 where there is no inside."""
     plane = detail(frame)
     inside = np.zeros(plane.shape, bool)
     inside[BORDER:-BORDER, BORDER:-BORDER] = True
+    if not inside.any():
+        return 0.0
     return float(plane[~inside].std() / (plane[inside].std() + 1e-6))
 
 

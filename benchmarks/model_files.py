@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from styleexport.onnx_from_checkpoint import generator_from_run, onnx_from_generator
 from styleexport.origin import training_record
@@ -82,8 +86,23 @@ def subjects_of(model: str, folder: Path) -> list[Subject]:
     if isinstance(chosen, Path):
         return [Subject(f"{path.stem}:{chosen.stem}", path, chosen.stem, manifest, picture=chosen)]
     styles = tuple(chosen) if isinstance(chosen, Mapping) else manifest.styles
+    if isinstance(chosen, Mapping) and len(chosen) > 1:
+        raise typer.BadParameter(
+            f"got: {model}, a blend; expected: one style of a model: there is no artwork of a blend"
+        )
     several = len(manifest.styles) > 1
     return [Subject(f"{path.stem}:{style}" if several else path.stem, path, style, manifest) for style in styles]
+
+
+def all_subjects(models: Sequence[str], references: Sequence[str], folder: Path) -> list[Subject]:
+    """Every style of ``models``, then the ``references``, ``STYLE=MODEL`` each. Figures are kept by label."""
+    found = [subject for model in models for subject in subjects_of(model, folder)]
+    found += [reference_of(text, folder) for text in references]
+    if twice := [label for label, count in Counter(subject.label for subject in found).items() if count > 1]:
+        raise typer.BadParameter(
+            f"got: two models called {', '.join(twice)}; expected: each once. Rename a file or run"
+        )
+    return found
 
 
 def reference_of(text: str, folder: Path) -> Subject:
@@ -96,8 +115,9 @@ def reference_of(text: str, folder: Path) -> Subject:
 def _exported(run: Path, folder: Path) -> Path:
     generator, config = generator_from_run(run)
     styles, stride = config.styles or (Path(config.artworks[0]).stem,), int(generator.stride)  # type: ignore[arg-type]
-    path = folder / f"{run.name}.onnx"
+    name = run.resolve().name
+    path = Path(tempfile.mkdtemp(dir=folder)) / f"{name}.onnx"  # of two runs of one name each has its own
     training = training_record(run, config)
-    manifest = Manifest(run.name, styles, stride, "fp32", "Apache-2.0", training=training)
+    manifest = Manifest(name, styles, stride, "fp32", "Apache-2.0", training=training)
     path.write_bytes(onnx_from_generator(generator, manifest))
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import typer
 
 from stylesdk.frames import Frame
 from styletrainer.data.crops import read_picture
@@ -63,6 +64,18 @@ def sheet(columns: dict[str, Sequence[Frame]]) -> Frame:
     lines = [cv2.hconcat([_titled(title, width) for title in columns])]
     lines += [cv2.hconcat([_placed(picture, width) for picture in row]) for row in zip(*columns.values(), strict=True)]
     return np.asarray(cv2.vconcat(lines), dtype=np.uint8)
+
+
+def write_picture(path: Path, picture: Frame) -> None:
+    """Write a picture in the format that its suffix names, in a folder that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        written = cv2.imwrite(str(path), picture, options)
+    except cv2.error:  # a suffix that names no format
+        written = False
+    if not written:
+        raise typer.BadParameter(f"got: {path}; expected: a path that can be written, .jpg or .png")
 
 
 def _titled(title: str, width: int) -> Frame:

@@ -9,7 +9,7 @@ At the photo's own size, medians over photos:
   pattern; its standard deviation over the detail's, worst of p = 2, 4, 8. Photographs have about 0.02,
   paintings 0.01.
 - border: standard deviation of the detail in the outer 16 pixels over that of the inside, as a multiple of the same
-  figure of the photo: 1 is no frame.
+  figure of the photo: 1 is no frame. Photos with a plain margin, which have no such figure, are left out of it.
 - edges: SSIM of the Sobel edge maps of the photo's and the styled luma.
 - fp16, int8: largest and mean difference of the model converted to fp16, of NAME.int8.onnx, to the fp32 file, of 255.
 
@@ -22,18 +22,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import typer
-from measures import border, edge_ssim, grid, noisy
-from model_files import Subject, reference_of, subjects_of
+from measures import PLAIN, border, edge_ssim, grid, noisy
+from model_files import Subject, all_subjects
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Cache, Judge, Loss, Objective, tensor_from_bgr
-from pictures import Photo, one_of_a_kind, photos_from, sheet
+from pictures import Photo, one_of_a_kind, photos_from, sheet, write_picture
 from quality_requirements import not_comparable, requirements
 from reports import conclude, earlier_result, header, run_script
 from rich.console import Console
@@ -64,6 +62,7 @@ class Losses:
         """Loss and its parts, medians; loss over the optimum by photo. Empty without the style's artwork."""
         path = self.artworks / f"{subject.style}.jpg"
         if not path.is_file():
+            self.console.print(f"no loss of {subject.label}: no {path}", style="yellow", highlight=False)
             return {}
         artwork = np.ascontiguousarray(read_artwork(path, ARTWORK_SIDE, 1)[:, :, ::-1])
         style = self.judge.style(artwork)
@@ -109,9 +108,10 @@ def _spread(ratios: dict[str, float]) -> Figures | None:
 def appearance(photos: list[Frame], styled: list[Frame]) -> Figures:
     """Grid, border and edges, medians over photos."""
     pairs = list(zip(photos, styled, strict=True))
+    borders = [border(picture) / own for photo, picture in pairs if (own := border(photo)) > PLAIN]
     return {
         "grid": float(np.median([grid(picture) for picture in styled])),
-        "border": float(np.median([border(picture) / border(photo) for photo, picture in pairs])),
+        "border": float(np.median(borders)),
         "edges": float(np.median([edge_ssim(photo, picture) for photo, picture in pairs])),
     }
 
@@ -160,8 +160,12 @@ def main(
 ) -> None:
     """Print the figures of every style."""
     console = Console()
+    if artworks and not artworks.is_dir():
+        raise typer.BadParameter(f"got: --artworks {artworks}, no folder; expected: one with STYLE.jpg of every style")
     pictures = photos_from(photos, count)
     frames = [photo.frame for photo in pictures]
+    if not any(border(frame) > PLAIN for frame in frames):
+        raise typer.BadParameter(f"got: {photos}, photos with plain margins or of 32 pixels; expected: photographs")
     losses = None
     if artworks:
         judge = Judge(vgg or [])
@@ -169,10 +173,12 @@ def main(
     same = {"photos": [photo.name for photo in pictures]} | ({"perceptual_weights": judge.weights} if losses else {})
     earlier = _references(references_from, same) if references_from else {}
     report = header() | same | {"of_photos": of_photos(frames), "models": {}}
-    columns: dict[str, list[Frame]] = {"photo": frames}
+    rows = one_of_a_kind(pictures)
+    columns = {"photo": [frames[row] for row in rows]}
     with tempfile.TemporaryDirectory() as folder:
-        for subject in _subjects(models or ["starry_night"], reference or [], Path(folder)):
-            styled = columns[subject.label] = subject.run(frames)
+        for subject in all_subjects(models or ["starry_night"], reference or [], Path(folder)):
+            styled = subject.run(frames)
+            columns[subject.label] = [styled[row] for row in rows]
             found = subject.card() | appearance(frames, styled) | precisions(subject, frames, styled, Path(folder))
             report["models"][subject.label] = found | (losses.figures(subject) if losses else {})
     anew = {found["style"] for found in report["models"].values() if found["reference"]}
@@ -182,8 +188,7 @@ def main(
     console.print(*(f"not comparable with its reference: {line}" for line in report["not_comparable"]), sep="\n")
     conclude(console, requirements(report["models"]), report, output)
     if sheet_path:
-        rows = one_of_a_kind(pictures)
-        cv2.imwrite(str(sheet_path), sheet({title: [column[i] for i in rows] for title, column in columns.items()}))
+        write_picture(sheet_path, sheet(columns))
 
 
 def _references(path: Path, same: Figures) -> Figures:
@@ -193,13 +198,6 @@ def _references(path: Path, same: Figures) -> Figures:
     if "perceptual_weights" in same and (without := [name for name, figures in found.items() if "loss" not in figures]):
         raise typer.BadParameter(f"got: {path}, without losses of {', '.join(without)}; expected: made with --artworks")
     return found
-
-
-def _subjects(models: list[str], references: list[str], folder: Path) -> Iterator[Subject]:
-    for model in models:
-        yield from subjects_of(model, folder)
-    for text in references:
-        yield reference_of(text, folder)
 
 
 def _table(models: Figures) -> Table:

@@ -23,9 +23,8 @@ def requirements(models: Figures) -> list[Requirement]:
         if "int8" in found:
             lines += _looks(f"{name}.int8", found["int8"])
             lines.append(Requirement(f"{name}: int8 to fp32, mean of 255", found["int8"]["mean"], INT8_LIMIT))
-        if found.get("over_optimum"):
-            ratio = found["over_optimum"]["median"]
-            lines.append(Requirement(f"{name}: loss over its optimum", ratio, OPTIMUM_LIMITS[found["size"]]))
+        if found.get("over_optimum") and (limit := OPTIMUM_LIMITS.get(found["size"])):  # none for another network
+            lines.append(Requirement(f"{name}: loss over its optimum", found["over_optimum"]["median"], limit))
         beside = references.get(found["style"])
         if found["size"] == "small" and beside and "loss" in found:
             line = _loss_at_most(f"{name}: loss, at most the reference's ({_seen(found, beside)})", found, beside)

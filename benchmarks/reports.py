@@ -46,7 +46,7 @@ def run_script(main: Callable[..., object]) -> None:
     try:
         typer.run(main)
     except (StyleSDKError, TrainError, ExportError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
 
 

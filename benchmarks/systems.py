@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -36,7 +35,7 @@ from measures import motions, warping_error
 from model_files import Subject, subjects_of
 from numpy.typing import NDArray
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Judge, tensor_from_bgr
-from pictures import one_of_a_kind, photos_from, sheet
+from pictures import one_of_a_kind, photos_from, sheet, write_picture
 from reports import header, run_script, write_json
 from rich.console import Console
 from rich.table import Table
@@ -208,7 +207,7 @@ def main(
         write_json(output, header() | {"photos": [photo.name for photo in shown], "systems": found})
     if sheet_path:
         rows = one_of_a_kind(shown)
-        cv2.imwrite(str(sheet_path), sheet({label: [column[i] for i in rows] for label, column in columns.items()}))
+        write_picture(sheet_path, sheet({label: [column[i] for i in rows] for label, column in columns.items()}))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import typer
 from measures import Motion, motions, noisy, rms, warping_error
-from model_files import Subject, reference_of, subjects_of
+from model_files import Subject, all_subjects
 from reports import Requirement, conclude, earlier_result, header, run_script
 from rich.console import Console
 from rich.table import Table
@@ -61,7 +61,7 @@ def measure(
 ) -> Figures:
     """Figures of one style on one clip, as multiples of the clip's own."""
     styled = steadied(subject, frames, smoothing)
-    found = {name: warping_error(styled, moved[name]) / source[name] for name in LAGS}
+    found = {name: warping_error(styled, moved[name]) / error for name, error in source.items() if error}
     count = STILL if smoothing else 1
     left, right = ([noisy(frames[0], first + i) for i in range(count)] for first in (0, count))
     ends = [steadied(subject, still, smoothing)[-1] for still in (left, right)]
@@ -80,7 +80,7 @@ def measure_clip(clip: Path, frames: int, subjects: list[Subject], smoothing: fl
     pictures = read_clip(clip, frames)
     moved = {name: motions(pictures, lag) for name, lag in LAGS.items()}
     source = {name: warping_error(pictures, moved[name]) for name in LAGS}
-    if not all(source.values()):
+    if not source["short"]:  # five frames on, fast movement may be lost: then that figure is missing
         raise typer.BadParameter(f"got: {clip}, {len(pictures)} frames, in which nothing can be followed or moves")
     height, width = pictures[0].shape[:2]
     return {
@@ -121,14 +121,14 @@ def main(
 ) -> None:
     """Print short and long warping error and noise sensitivity of every style on every clip."""
     console = Console()
+    if len({path.stem for path in clip}) < len(clip):
+        raise typer.BadParameter("got: two clips of one name; expected: another name each, which figures are kept by")
     report = header() | {"smoothing": smoothing}
     earlier = earlier_result(references_from, ("references", "clips"), {}) if references_from else {}
     with tempfile.TemporaryDirectory() as folder:
-        subjects = [subject for model in models for subject in subjects_of(model, Path(folder))]
-        beside = [reference_of(text, Path(folder)) for text in reference or []]
-        report["styles"] = {subject.label: subject.style for subject in subjects}
-        report["references"] = {subject.style: subject.label for subject in beside}
-        subjects += beside
+        subjects = all_subjects(models, reference or [], Path(folder))
+        report["styles"] = {subject.label: subject.style for subject in subjects if not subject.reference}
+        report["references"] = {subject.style: subject.label for subject in subjects if subject.reference}
         report["clips"] = {path.stem: measure_clip(path, frames, subjects, smoothing) for path in clip}
     if earlier:
         _add_references(report, earlier)
@@ -153,10 +153,12 @@ def _add_references(report: dict[str, Any], earlier: dict[str, Any]) -> None:
 def _table(report: dict[str, Any]) -> Table:
     table = Table("clip", "model", *(f"{figure} x" for figure in FIGURES))
     for name, clip in report["clips"].items():
-        source = "source, " + ", ".join(f"{lag} {value:.1f} of 255" for lag, value in clip["source_rms"].items())
+        source = "source, " + ", ".join(
+            f"{lag} {value:.1f} of 255" for lag, value in clip["source_rms"].items() if value
+        )
         table.add_row(f"{name}, {clip['frames']} of {clip['size']}", source, "1", "1", "1")
         for model, figures in clip["models"].items():
-            table.add_row("", model, *(f"{figures[figure]:.2f}" for figure in FIGURES))
+            table.add_row("", model, *(f"{figures[figure]:.2f}" if figure in figures else "" for figure in FIGURES))
         table.add_section()
     return table
 

@@ -12,7 +12,8 @@ from rich.progress import Progress
 
 from styleexport.errors import ExportError
 from stylesdk.cli import parse_size
-from stylesdk.manifest import COMPANIONS, Engine
+from stylesdk.manifest import COMPANIONS, Engine, read_model_file
+from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -66,6 +67,9 @@ def export(
         if (run / "config.json").is_file():
             models = _onnx(run, files, name, precisions, licence, photos)
         elif format != "onnx" or run.suffix == ".onnx":
+            if format == "onnx":
+                precisions = precision or ["fp16"]
+                _refuse_what_it_is(run, precisions)
             models = {_model(run, files, each, photos): "" for each in precisions}
         else:
             raise ExportError(f"got: {run}, which has no config.json; expected: a folder made by `stylesdk train -o`")
@@ -81,6 +85,16 @@ def export(
             if model.stem.endswith(tuple(f".{kind}" for kind in COMPANIONS)) and len(models) > 1:
                 continue  # they run on the CPU, once; a plan of one is built where it alone is asked for
             _engine(model, output, size, flavour, target or [])
+
+
+def _refuse_what_it_is(model: Path, precisions: list[str]) -> None:
+    """Of an ONNX file only what is made from fp32 can be written; the file itself would not be."""
+    held = manifest_from_onnx(read_model_file(resolve(model)), str(model)).precision
+    if held != "fp32" or "fp32" in precisions:
+        raise ExportError(
+            f"got: --precision {' --precision '.join(precisions)} of {model}, which is {held}; expected: fp16 or int8 "
+            "of an fp32 file, or the folder of a training run."
+        )
 
 
 def _model(model: Path, output: Path, precision: str, photos: Path | None) -> Path:

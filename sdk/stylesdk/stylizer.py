@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import overload
@@ -43,7 +44,7 @@ class Stylizer:
     Raises:
         ModelFileError: missing, truncated, damaged or foreign model file.
         EngineMismatchError: a plan for another GPU or TensorRT.
-        DeviceError: ``device`` cannot be had.
+        DeviceError: ``device`` or ``runtime`` cannot be had, or ``threads`` below 1.
         MissingExtraError: the runtime is not installed; the message has the pip line.
         StyleError: the style after the colon is not one of the model's, its weights do not mix, or a picture that
             does not read or is for a model without an encoder.
@@ -163,8 +164,8 @@ class Stylizer:
         return self._backend
 
     def _weights(self, strength: float, style: Style | None, photo: object) -> Weights | None:
-        if not 0 <= strength <= 1:
-            raise FrameError(f"strength {strength}", expected="0 to 1")
+        if not (isinstance(strength, Real) and 0 <= strength <= 1):
+            raise FrameError(f"strength {strength!r}", expected="a number, 0 to 1")
         return self._palette.input(style, photo)
 
     def style_input(self, style: Style | None = None, photo: object = None) -> Weights | None:

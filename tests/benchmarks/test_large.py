@@ -12,6 +12,7 @@ import pytest
 
 import stylesdk.tiles
 from styleexport.fp16_from_onnx import sealed
+from stylesdk.errors import StyleSDKError
 from stylesdk.manifest import read_model_file
 from stylesdk.onnx_file import manifest_from_onnx
 from stylesdk.styles import resolve
@@ -33,6 +34,13 @@ def test_both_ways_in_processes_of_their_own(tmp_path: Path) -> None:
         assert found[way]["seconds"] > 0 and found[way]["peak_bytes"] > np.prod(size) * 3 * 2, "both pictures at least"
         styled = np.load(tmp_path / f"{way}.npy")
         assert np.abs(styled.astype(int) - large.large_frame(*size)).mean() > 10
+
+
+def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(read_model_file(resolve("starry_night.nano"))[:-100])
+    with pytest.raises(StyleSDKError, match=r"broken\.onnx on onnxruntime, tiles: got: .*broken\.onnx"):
+        large.measured(str(broken), "onnxruntime", (40, 40), tmp_path)
 
 
 @pytest.mark.parametrize("honest", [True, False])

@@ -14,7 +14,7 @@ import pytest
 import quality
 import temporal
 import typer
-from pictures import Photo, held_out_kinds, one_of_a_kind, photos_from, sheet
+from pictures import Photo, held_out_kinds, one_of_a_kind, photos_from, sheet, write_picture
 from reports import Requirement, run_script
 from textures import texture
 
@@ -131,6 +131,53 @@ def test_quality_without_artworks_needs_no_perceptual_weights(photos: Path, tmp_
     assert "loss" not in found and found["fp16"]["mean"] < 1
 
 
+def test_quality_leaves_photos_with_a_plain_margin_out_of_the_border(photos: Path, tmp_path: Path) -> None:
+    quality.main(photos=photos, output=tmp_path / "without.json")
+    framed = cv2.copyMakeBorder(texture(64, 96, seed=3), *(40,) * 4, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    cv2.imwrite(str(photos / "c.png"), framed)
+    cv2.imwrite(str(photos / "d.png"), texture(30, 30))  # all border
+    quality.main(photos=photos, output=tmp_path / "with.json")
+    without, framed = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("without", "with"))
+    assert (without["photos"], framed["photos"]) == (["a", "b"], ["a", "b", "c", "d"])
+    assert framed["models"]["starry_night"]["border"] == without["models"]["starry_night"]["border"]
+    for name in ("a", "b"):
+        (photos / f"{name}.png").unlink()
+    with pytest.raises(typer.BadParameter, match="plain margins"):
+        quality.main(photos=photos)
+
+
+def test_quality_of_a_network_outside_the_family_asks_nothing_of_its_loss() -> None:
+    met = [line.what for line in quality.requirements({"mine": figures(size="")})]
+    assert met == ["mine: grid", "mine: border over the photo's"]
+
+
+def test_quality_says_which_style_has_no_artwork(
+    photos: Path, thin_vgg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "CACHE", tmp_path / "optimum.json")
+    (tmp_path / "starry_night.jpg").unlink()
+    quality.main(photos=photos, artworks=tmp_path, vgg=[thin_vgg], output=tmp_path / "quality.json")
+    assert "no loss of starry_night: no" in capsys.readouterr().out
+    with pytest.raises(typer.BadParameter, match=r"no folder; expected: one with STYLE\.jpg"):
+        quality.main(photos=photos, artworks=tmp_path / "nowhere")
+
+
+def test_models_of_one_name_and_blends_are_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="two models called wave; expected: each once"):
+        quality.main(photos=photos, models=["wave", str(resolve("wave"))])
+    with pytest.raises(typer.BadParameter, match=r"six:wave=0\.7,udnie=0\.3, a blend; expected: one style"):
+        quality.main(photos=photos, models=["six:wave=0.7,udnie=0.3"])
+    [alone] = model_files.subjects_of("six:wave", tmp_path)
+    assert alone.style == "wave"
+
+
+def test_a_sheet_is_written_or_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "new" / "sheet.png", texture(8, 8))
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "sheet.png")), texture(8, 8))
+    with pytest.raises(typer.BadParameter, match=r"sheet\.txt; expected: a path that can be written"):
+        write_picture(tmp_path / "sheet.txt", texture(8, 8))
+
+
 def figures(**changed: Any) -> dict[str, Any]:
     found = {"style": "wave", "size": "small", "reference": False, "of_several": False, "grid": 0.03, "border": 1.0}
     found["images"] = 300
@@ -219,9 +266,25 @@ def test_smoothing_takes_its_share_of_the_noise(moving: list[np.ndarray], tmp_pa
 
 
 def test_temporal_refuses_a_clip_that_says_nothing(moving: list[np.ndarray], tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "short.mp4", moving[:4])
-    with pytest.raises(typer.BadParameter, match="4 frames"):
+    clip = make_clip(tmp_path / "short.mp4", moving[:1])
+    with pytest.raises(typer.BadParameter, match="1 frames, in which nothing can be followed"):
         temporal.main(["starry_night"], [clip])
+
+
+def test_temporal_refuses_two_clips_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="two clips of one name"):
+        temporal.main(["starry_night"], [tmp_path / "a" / "wall.mp4", tmp_path / "b" / "wall.mkv"])
+
+
+def test_temporal_of_a_clip_too_fast_for_five_frames(
+    moving: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "wall.mp4", moving)
+    followed = temporal.motions
+    monkeypatch.setattr(temporal, "motions", lambda frames, lag: followed(frames, lag) if lag == 1 else [])
+    temporal.main(["starry_night"], [clip], output=tmp_path / "t.json")
+    found = json.loads((tmp_path / "t.json").read_text())["clips"]["wall"]["models"]["starry_night"]
+    assert found.keys() == {"short", "noise"}
 
 
 def test_an_error_of_ours_is_three_lines(

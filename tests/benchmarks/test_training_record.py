@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from model_files import Subject
+import pytest
+import typer
+from model_files import Subject, all_subjects, subjects_of
 
 from styleexport.export import training_record
 from stylesdk import Manifest
 from styletrainer.config import TrainConfig, config_from_run
+from styletrainer.generators import build_generator
+from styletrainer.run.checkpoint import save_checkpoint
 from styletrainer.run.report import STATS
 
 
@@ -43,3 +47,17 @@ def test_a_start_that_is_gone_or_the_run_itself_ends_the_record(tmp_path: Path) 
     assert "before" not in training_record(gone, config_from_run(gone))
     itself = run_folder(tmp_path / "itself", 5, start=str(tmp_path / "itself"))
     assert "before" not in training_record(itself, config_from_run(itself))
+
+
+def test_two_runs_of_one_name_are_two_files(tmp_path: Path) -> None:
+    runs = []
+    for place in ("mine", "others"):
+        (tmp_path / place).mkdir()
+        runs.append(run_folder(tmp_path / place / "wave", 5, generator_options={"size": "nano"}))
+        save_checkpoint(runs[-1], {}, build_generator("realtime", {"size": "nano"}))
+    mine, others = (path for run in runs for path in (subject.path for subject in subjects_of(str(run), tmp_path)))
+    assert mine.read_bytes() != others.read_bytes(), "random weights each"
+    with pytest.raises(typer.BadParameter, match="two models called wave; expected: each once"):
+        all_subjects([str(run) for run in runs], [], tmp_path)
+    both = all_subjects([str(runs[0])], [f"wave={runs[1]}"], tmp_path)
+    assert [subject.label for subject in both] == ["wave", "wave (reference)"]

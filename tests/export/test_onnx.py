@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from styleexport.cli import app
 from styleexport.errors import ExportError
 from styleexport.export import export_onnx, fp16_model, verification_samples
 from styleexport.fp16_from_onnx import fp16_from_onnx
@@ -208,6 +209,23 @@ def test_fp16_of_an_fp16_file_is_refused_and_passed_through(exported: list[Path]
     with pytest.raises(ExportError, match="precision fp16"):
         fp16_from_onnx(half.read_bytes(), "x")
     assert fp16_model(half, tmp_path / "other", None) == half
+
+
+@pytest.mark.parametrize(
+    ("file", "precisions"), [(0, ["fp32"]), (0, ["fp16", "fp32"]), (1, ["fp16"]), (1, []), (1, ["int8"])]
+)
+def test_a_file_is_no_conversion_of_itself(
+    exported: list[Path], tmp_path: Path, file: int, precisions: list[str]
+) -> None:
+    words = [str(exported[file]), "-o", str(tmp_path / "out"), *(w for p in precisions for w in ("--precision", p))]
+    with pytest.raises(ExportError, match=r"which is fp(32|16); expected: fp16 or int8 of an fp32 file"):
+        app(words, standalone_mode=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_onnx_file_becomes_fp16_where_nothing_is_asked(exported: list[Path], tmp_path: Path) -> None:
+    app([str(exported[0]), "-o", str(tmp_path)], standalone_mode=False)
+    assert [path.suffixes for path in tmp_path.iterdir()] == [[".fp16", ".onnx"]]
 
 
 def test_unwritable_output(tmp_path: Path) -> None:

@@ -119,3 +119,18 @@ def test_cuda_and_unknown_runtimes_are_refused() -> None:
         Stylizer("starry_night", runtime="tvm")
     with pytest.raises(DeviceError, match="expected: tensorrt"):
         Stylizer("some.plan", runtime="openvino")
+    for runtime in (None, "openvino", "onnxruntime"):
+        with pytest.raises(DeviceError, match="device 'gpu'\nexpected: one of auto, cpu, cuda"):
+            Stylizer("starry_night", runtime=runtime, device="gpu")
+        for threads in (0, -1):
+            with pytest.raises(DeviceError, match=f"{threads} threads\nexpected: 1 or more, or None"):
+                Stylizer("starry_night", runtime=runtime, threads=threads)
+
+
+@pytest.mark.parametrize(("device", "extra"), [("auto", "cpu"), ("cpu", "cpu"), ("cuda", "gpu")])
+def test_a_missing_onnxruntime_is_the_one_for_the_device(
+    device: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=rf"stylesdk\[{extra}\]"):
+        Stylizer("starry_night", runtime="onnxruntime", device=device)

@@ -32,6 +32,13 @@ def test_strength_goes_from_photo_to_style(frame: Frame) -> None:
         assert np.abs(stylizer.run(frame, 0.5).astype(int) - 127.5).max() <= 0.5
         with pytest.raises(stylesdk.FrameError, match=r"strength 1\.5"):
             stylizer.run(frame, 1.5)
+        np.testing.assert_array_equal(stylizer.run(frame, np.float32(1)), 255 - frame)
+
+
+@pytest.mark.parametrize("strength", ["0.5", None, np.array([0.5]), float("nan"), -0.1])
+def test_a_strength_that_is_no_number_from_0_to_1(frame: Frame, strength: object) -> None:
+    with Stylizer(backend=FakeBackend()) as stylizer, pytest.raises(stylesdk.FrameError, match="a number, 0 to 1"):
+        stylizer.run(frame, strength)  # type: ignore[call-overload]
 
 
 def test_fixed_size_backend_takes_any_frame() -> None:

@@ -17,6 +17,8 @@ from stylesdk.gpu.gpu_frame import GpuFrame
 from stylesdk.manifest import Manifest
 from stylesdk.mix import Weights
 
+DEVICES = ("auto", "cpu", "cuda")
+
 
 class Backend(Protocol):
     """What a runtime must do."""
@@ -73,6 +75,10 @@ def open_backend(path: Path, device: str, threads: int | None, runtime: str | No
 
     Runtimes are imported here and nowhere else, when they are needed.
     """
+    if device not in DEVICES:
+        raise DeviceError(f"device {device!r}", expected=f"one of {', '.join(DEVICES)}")
+    if threads is not None and threads < 1:
+        raise DeviceError(f"{threads} threads", expected="1 or more, or None for every usable core")
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         return _open_onnx(path, device, threads, runtime)

@@ -42,7 +42,7 @@ class OnnxRuntimeBackend:
     def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None, tensorrt: bool = False) -> None:
         data = read_model_file(path)
         self.manifest: Manifest | None = manifest_from_onnx(data, str(path))
-        ort = _import_onnxruntime()
+        ort = _import_onnxruntime(device)
         provider, why = _provider(ort, device, tensorrt), ""
         try:
             self._runner = self._open(ort, path, data, provider, threads)
@@ -164,10 +164,12 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=6)  # the line that made the Stylizer
 
 
-def _import_onnxruntime() -> Any:
+def _import_onnxruntime(device: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
+        if device == "cuda":
+            raise MissingExtraError("onnxruntime-gpu", "gpu", "running ONNX models on a GPU") from error
         raise MissingExtraError("onnxruntime", "cpu", "running ONNX models") from error
     return onnxruntime
 

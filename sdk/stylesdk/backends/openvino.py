@@ -41,7 +41,7 @@ class OpenVINOBackend:
         self.manifest: Manifest | None = manifest_from_onnx(data, str(path))
         if device not in ("auto", "cpu"):
             raise DeviceError(
-                f"device {device!r} with OpenVINO", expected="auto or cpu", do="use runtime='onnxruntime'"
+                f"device {device!r} with OpenVINO", expected="auto or cpu", do="leave out runtime='openvino'"
             )
         ov, core, precision = _open_core()
         self._core: Any = core
