@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -174,7 +175,7 @@ def main(
     earlier = _references(references_from, same) if references_from else {}
     report = header() | same | {"of_photos": of_photos(frames), "models": {}}
     rows = one_of_a_kind(pictures)
-    columns = {"photo": [frames[row] for row in rows]}
+    columns: dict[str, Sequence[Frame]] = {"photo": [frames[row] for row in rows]}
     with tempfile.TemporaryDirectory() as folder:
         for subject in all_subjects(models or ["starry_night"], reference or [], Path(folder)):
             styled = subject.run(frames)

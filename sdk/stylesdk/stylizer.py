@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import overload
+
+import numpy as np
 
 from stylesdk.backends import Backend, GpuBackend, QueueingBackend, open_backend
 from stylesdk.errors import ClosedError, FrameError
@@ -163,8 +164,8 @@ class Stylizer:
             raise ClosedError(f"{call}() on a closed Stylizer", do="open a new one")
         return self._backend
 
-    def _weights(self, strength: float, style: Style | None, photo: object) -> Weights | None:
-        if not (isinstance(strength, Real) and 0 <= strength <= 1):
+    def _weights(self, strength: object, style: Style | None, photo: object) -> Weights | None:
+        if not (isinstance(strength, float | int | np.floating) and 0 <= strength <= 1):
             raise FrameError(f"strength {strength!r}", expected="a number, 0 to 1")
         return self._palette.input(style, photo)
 
