@@ -86,7 +86,9 @@ def earlier_result(path: Path, keys: Sequence[str], same: dict[str, Any]) -> dic
 def conclude(console: Console, requirements: Sequence[Requirement], report: dict[str, Any], path: Path | None) -> None:
     """Print the requirements, add them to the report, and write it."""
     for requirement in requirements:
-        console.print(str(requirement), style="green" if requirement.met else "red", highlight=False)
+        color = "green" if requirement.met else "red"
+        # As it is: ":wave:" is a style between colons, not a hand that waves.
+        console.print(str(requirement), style=color, highlight=False, markup=False, emoji=False, soft_wrap=True)
     report["requirements"] = [vars(requirement) | {"met": requirement.met} for requirement in requirements]
     if path:
         write_json(path, report)
