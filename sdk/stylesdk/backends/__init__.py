@@ -75,8 +75,6 @@ def open_backend(path: Path, device: str, threads: int | None, runtime: str | No
 
     Runtimes are imported here and nowhere else, when they are needed.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"device {device!r}", expected=f"one of {', '.join(DEVICES)}")
     if threads is not None and threads < 1:
         raise DeviceError(f"{threads} threads", expected="1 or more, or None for every usable core")
     suffix = path.suffix.lower()
@@ -96,6 +94,8 @@ def open_backend(path: Path, device: str, threads: int | None, runtime: str | No
 
 
 def _open_onnx(path: Path, device: str, threads: int | None, asked: str | None) -> Backend:
+    if device not in DEVICES:
+        raise DeviceError(f"device {device!r}", expected=f"one of {', '.join(DEVICES)}")
     runtime = asked or runtime_for(device)[0]
     if runtime == "tensorrt":
         from stylesdk.engines import EngineBackend
