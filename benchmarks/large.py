@@ -29,7 +29,6 @@ from stylesdk.cli import parse_size
 from stylesdk.errors import StyleSDKError
 from stylesdk.frames import Frame
 from stylesdk.live.scene import render_frame
-from stylesdk.styles import resolve
 
 MEMORY_LIMIT = 2 * 2**30
 
@@ -89,7 +88,6 @@ def main(
         style_once(model, runtimes[0], parse_size(size), whole, child)
         return
     console = Console()
-    resolve(model)  # before any process is started
     report = header() | {"model": model, "size": size, "runtimes": {}}
     lines = []
     for name in runtimes:

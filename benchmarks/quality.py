@@ -160,7 +160,7 @@ def main(
     sheet_path: Annotated[Path | None, typer.Option("--sheet", help="PNG: a photo of every kind, every style.")] = None,
 ) -> None:
     """Print the figures of every style."""
-    console = Console()
+    console = Console(emoji=False)  # "six:wave:" is a style, not a hand that waves
     if artworks and not artworks.is_dir():
         raise typer.BadParameter(f"got: --artworks {artworks}, no folder; expected: one with STYLE.jpg of every style")
     pictures = photos_from(photos, count)

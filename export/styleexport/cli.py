@@ -33,7 +33,7 @@ def export(
     ] = "onnx",
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="fp32, fp16, int8. Default: the first two for onnx, fp16 for engine and triton."),
+        typer.Option(help="fp32, fp16, int8. Default: the first two for onnx of a run, else fp16."),
     ] = None,
     size: Annotated[
         str, typer.Option(help="Of an engine: WxH, or MIN:OPT:MAX, each WxH. Of triton: WxH, to warm up with.")

@@ -15,7 +15,8 @@ import quality
 import temporal
 import typer
 from pictures import Photo, held_out_kinds, one_of_a_kind, photos_from, sheet, write_picture
-from reports import Requirement, run_script
+from reports import Requirement, conclude, run_script
+from rich.console import Console
 from textures import texture
 
 from stylesdk.live.sources import SourceFrame
@@ -224,6 +225,11 @@ def test_better_than_a_reference_that_saw_less_is_no_proof(
 def test_a_requirement_has_two_sides() -> None:
     assert [Requirement("", found, 1.25, 0.8).met for found in (0.7, 0.8, 1.25, 1.3)] == [False, True, True, False]
     assert str(Requirement("border", 0.7, 1.25, 0.8)) == "missed border: 0.7, at least 0.8, at most 1.25"
+
+
+def test_a_style_between_colons_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    conclude(Console(), [Requirement("six:wave: loss", 1.0)], {}, None)
+    assert capsys.readouterr().out.startswith("met    six:wave: loss: 1")
 
 
 def test_temporal(moving: list[np.ndarray], tmp_path: Path) -> None:
