@@ -20,6 +20,7 @@ from onnx import NodeProto, helper
 from styleexport.byte_layout import arrange_for_bytes
 from styleexport.errors import ExportError
 from styleexport.fp16_from_onnx import sealed
+from styleexport.int8_equalize import equalize_channels
 from styleexport.int8_rounding import Convolution, Rounded, rounded
 from styleexport.int8_styles import kernel_and_bias, spread_channels, style_nodes
 from styleexport.onnx_graph import Graph, attribute
@@ -57,6 +58,7 @@ def int8_from_onnx(data: bytes, source: str, samples: Sequence[Sample], float_la
     convs = [n for n in graph.nodes if n.op_type == "Conv" and attribute(n, "group") in (None, 1)]
     convs = convs[float_layers == 2 : len(convs) - (float_layers > 0)]
     feeds = [_feeds(sample) for sample in samples]
+    equalize_channels(graph, convs, {t: high for t, (_, high) in _observed(graph, convs, feeds)[1].items()})
     exact, ranges = _observed(graph, convs, feeds)
     for conv in convs:
         if style_nodes(graph, conv):

@@ -246,7 +246,7 @@ def test_a_plan_too_far_from_its_int8_file_is_refused(
 
 def test_as_written_rounds_where_the_graph_does(int8: Path) -> None:
     """Node by node each rounding is the graph's own; fused, sums are rounded elsewhere."""
-    samples = [Sample(frame) for frame in scenes(1, (120, 160))]
+    samples = [Sample(frame) for frame in scenes(3, (200, 300))]
     fused, written = (run_frames(int8.read_bytes(), samples, as_written=w) for w in (False, True))
     assert 0 < compare(fused, written).mean <= 2
 

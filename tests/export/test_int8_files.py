@@ -9,8 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
+import styleexport.int8_from_onnx as conversion
 from styleexport.errors import ExportError
 from styleexport.export import fp16_model, int8_model
+from styleexport.fp16_from_onnx import sealed
+from styleexport.int8_equalize import equalize_channels
+from styleexport.onnx_graph import Graph
 from styleexport.verify import TOLERANCES, Sample, Tolerance, compare, run_frames
 from stylesdk import Stylizer, styles
 from stylesdk.bench import bench_frame
@@ -87,3 +91,55 @@ def test_no_photos_and_files_of_other_precisions(int8: Path, photos: Path, tmp_p
     half = fp16_model(resolve(STYLE), tmp_path, photos)
     with pytest.raises(ExportError, match="fp16"):
         int8_model(half, tmp_path, photos)
+
+
+def uneven(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+    """The same network, half of the channels between two of its convolutions 64 times smaller; those tensors."""
+    graph, tensors = Graph(model), []
+    for conv in [n for n in graph.nodes if n.op_type == "Conv"]:
+        relu = graph.consumers(conv.output[0])[0]
+        readers = graph.consumers(relu.output[0])
+        if relu.op_type == "Relu" and [r.op_type for r in readers] == ["Conv"]:
+            kernel, bias, after = conv.input[1], conv.input[2], readers[0].input[1]
+            scale = np.where(np.arange(len(graph.constants[kernel])) % 2, 64, 1).astype(np.float32)
+            graph.constants[kernel] = graph.constants[kernel] / scale[:, None, None, None]
+            graph.constants[bias] = graph.constants[bias] / scale
+            graph.constants[after] = graph.constants[after] * scale[:, None, None]
+            tensors.append(str(relu.output[0]))
+    return graph.finished(), tensors
+
+
+def test_uneven_channels_are_evened_and_the_picture_stays() -> None:
+    model, tensors = uneven(onnx.load(resolve(STYLE)))
+    assert len(tensors) >= 8
+    samples = [Sample(bench_frame((120, 160))), Sample(bench_frame((97, 131)))]
+    graph = Graph(model)
+    convs = [node for node in graph.nodes if node.op_type == "Conv"]
+
+    def highest() -> dict[str, np.ndarray]:
+        ranges = conversion._observed(graph, convs, [conversion._feeds(sample) for sample in samples])[1]
+        return {tensor: ranges[tensor][1] for tensor in tensors}
+
+    before = highest()
+    equalize_channels(graph, convs, before)
+    now = run_frames(graph.finished().SerializeToString(), samples)
+    assert compare(run_frames(resolve(STYLE).read_bytes(), samples), now).max <= 1
+    for tensor, after in highest().items():
+        spread = [np.log(np.maximum(values, 1e-3 * values.max())).std() for values in (before[tensor], after)]
+        assert spread[1] < 0.4 * spread[0], tensor
+
+
+def test_uneven_channels_cost_int8_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    even = resolve(STYLE).read_bytes()
+    other = sealed(uneven(onnx.load_model_from_string(even))[0], manifest_from_onnx(even, STYLE))
+    samples = [Sample(bench_frame((240, 320))), Sample(np.ascontiguousarray(bench_frame((240, 320))[:, ::-1]))]
+
+    def error(model: bytes) -> float:
+        return compare(
+            run_frames(even, samples), run_frames(conversion.int8_from_onnx(model, STYLE, samples), samples)
+        ).mean
+
+    found = error(other)
+    assert found < 2 * error(even)
+    monkeypatch.setattr(conversion, "equalize_channels", lambda *given: None)
+    assert error(other) > 5 * found
