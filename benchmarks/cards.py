@@ -43,7 +43,7 @@ CARD = """# {name}
   `benchmarks/held_out.txt`), used for training only, not part of the project. Perceptual networks: VGG-19 to relu3_3
   (Simonyan & Zisserman 2014), the slim VGG-19 of Collaborative Distillation (Wang et al. 2020) for relu4_1, relu5_1.
 - Machine: one core for each run of a 2-core Intel Xeon with AMX, in the last runs of a 2-core AMD EPYC (both for the
-  last run of six), bf16, shared with other work.
+  last run of six but one), bf16, shared with other work.
 
 ## Commands
 
@@ -66,7 +66,7 @@ Runs were bounded by `--minutes`; the steps behind each line are what these gave
 with `learning_rate=0.001`, and those of the stages before them, were made with Adam, before Muon came. The trainer
 has changed while these files were made (CONTRIBUTING.md, Decisions). In the last runs of all but composition_vii,
 starry_night and starry_night.nano it was what it is now, but for the normalisation, which settles in the last two runs
-of the_scream, wave and shipwreck, three of wave.nano and six, four of udnie; in the `base` files in the last runs of
+of the_scream, wave and shipwreck, three of wave.nano, four of udnie and six; in the `base` files in the last runs of
 six that they go back to, and in all after them. In the last runs of the other three the network was shown 32 pixels
 around a crop, and noise was white; in earlier runs half of each batch had a border. What is named `n_...` was brought
 back from the file that shipped before (`stylesdk import`).

@@ -26,6 +26,29 @@ def test_start_begins_with_the_weights_of_a_run(settings: Settings, tmp_path: Pa
     assert onward[0]["style"] < anew[0]["style"]
 
 
+def test_the_end_gets_its_share_of_the_start(settings: Settings, tmp_path: Path) -> None:
+    first = run(settings, steps=8, learning_rate=5e-3)
+    onward = {"start": str(first), "steps": 8, "tick": 8}
+    alone = run(settings, run=str(tmp_path / "alone"), **onward)
+    mixed = run(settings, run=str(tmp_path / "mixed"), start_share=0.25, **onward)
+    before, after, found = (load_file(folder / WEIGHTS) for folder in (first, alone, mixed))
+    assert any(not torch.equal(before[name], after[name]) for name in after)
+    for name, value in found.items():
+        expected = 0.75 * after[name] + 0.25 * before[name] if value.is_floating_point() else after[name]
+        torch.testing.assert_close(value, expected, msg=name)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_of_the_start_that_is_none(settings: Settings, share: float) -> None:
+    with pytest.raises(TrainError, match=r"start_share: got .*expected 0 up to, and not, 1"):
+        config_from_dict(settings | {"start": "before", "start_share": share}, "test")
+
+
+def test_a_share_of_no_start(settings: Settings) -> None:
+    with pytest.raises(TrainError, match=r"start_share: got 0\.5, expected 0 without `start`"):
+        config_from_dict(settings | {"start_share": 0.5}, "test")
+
+
 @pytest.mark.parametrize("groups", ["one group", "no kinds"])
 def test_checkpoint_of_an_earlier_optimiser(settings: Settings, tmp_path: Path, groups: str) -> None:
     """Before Muon there was Adam, with one group of all parameters; a later one had as many groups as Muon."""

@@ -71,6 +71,7 @@ class TrainConfig:
     vgg16: tuple[str, ...] = ()  # the same of VGG-16, for recipes that use it
     pictures: tuple[str, ...] = ()  # folders with a teacher's picture of every photo, one a style that learns
     start: str | None = None  # finished run of the same generator whose weights to begin with
+    start_share: float = 0.0  # of those weights in the run's own at its end, a mean that may be better than both
 
     def needs(self) -> tuple[str, ...]:
         """What the recipe must be given: its ``NEEDS``, of artworks, photos and pairs."""

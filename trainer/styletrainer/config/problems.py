@@ -143,7 +143,7 @@ def _out_of_range(config: TrainConfig) -> list[str]:
     found += [
         f"{name}: got {value}, expected a number from 0 on"
         for name, value in numbers.items()
-        if name != "ema" and not 0 <= value < math.inf
+        if name not in ("ema", "start_share") and not 0 <= value < math.inf
     ]
     if config.seed >= 2**63:
         found.append(f"seed: got {config.seed}, expected less than 2^63")
@@ -153,8 +153,15 @@ def _out_of_range(config: TrainConfig) -> list[str]:
         found.append(f"critic_strided: got {config.critic_strided}, too many for crops of {config.crop} pixels")
     if config.minutes is not None and not 0 < config.minutes < math.inf:
         found.append(f"minutes: got {config.minutes}, expected more than 0")
-    if not 0 <= config.ema < 1:
-        found.append(f"ema: got {config.ema}, expected 0 up to 1")
+    found += [
+        f"{name}: got {getattr(config, name)}, expected 0 up to, and not, 1"
+        for name in ("ema", "start_share")
+        if not 0 <= getattr(config, name) < 1
+    ]
+    if config.start_share > 0 and (config.new_style_only or not config.start):
+        found.append(
+            f"start_share: got {config.start_share}, expected 0 without `start`, and where a style is added to others"
+        )
     return found
 
 

@@ -73,6 +73,8 @@ def train(config: TrainConfig, console: Console, resume: bool = True) -> Path:
             stop = bool(fabric.broadcast(signals.is_set()))
             if training.step % tick == 0 or done >= 1 or stop:
                 values = figures.take(training, config.batch * fabric.world_size)
+                if done >= 1:
+                    training.mix_in_first()
                 training.refuse_not_finite()
                 if fabric.is_global_zero:
                     if finish := getattr(training.recipe, "finish", None):

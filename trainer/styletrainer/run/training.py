@@ -34,6 +34,7 @@ class Training:
     recipe: Recipe
     players: dict[str, Player]
     averaged: nn.Module
+    first: nn.Module | None = None  # what the run began with, where its end gets a share of that
     balance: Balance | None = None
     stopping: Stopping | None = None
     step: int = 0
@@ -92,6 +93,16 @@ class Training:
                 "Do this: bring the file of before back, or begin another run with --start."
             )
 
+    @torch.no_grad()
+    def mix_in_first(self) -> None:
+        """Give the average its share of the weights that the run began with (WiSE-FT, Wortsman et al. 2022)."""
+        if self.first is None:
+            return
+        theirs = self.first.state_dict()
+        for name, value in self.averaged.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(theirs[name], self.config.start_share)
+
     def refuse_not_finite(self) -> None:
         """Raise TrainError where a weight or a statistic is no number: such a state must not be saved.
 
@@ -148,7 +159,8 @@ def set_up(config: TrainConfig) -> Training:
         recipe.generator.compile()
     balance = Balance(config.look, fabric) if config.look else None
     stopping = Stopping(config.patience, fabric) if config.stop_when_good else None
-    return Training(config, fabric, recipe, players, averaged, balance, stopping)
+    first = copy.deepcopy(averaged) if config.start_share else None
+    return Training(config, fabric, recipe, players, averaged, first, balance, stopping)
 
 
 def contents_of(config: TrainConfig) -> dict[str, str]:
