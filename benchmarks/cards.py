@@ -168,6 +168,7 @@ def figures(model: str, style: str) -> dict[str, str]:
         "in a larger one": f"{quality['in_larger']:.2f}x" if "in_larger" in quality else "",
         "grid": f"{quality['grid']:.3f}" if quality else "",
         "border": f"{quality['border']:.2f}" if quality else "",
+        "halo, of 255": f"{quality['halo']:.1f}" if "halo" in quality else "",
         "edge SSIM": f"{quality['edges']:.2f}" if quality else "",
         "int8, mean of 255": f"{int8['mean']:.2f}" if int8 else "",
         "warping, worst clip": f"{max(clip['short'] for clip in seen):.2f}x" if seen else "",

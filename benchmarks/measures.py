@@ -15,6 +15,7 @@ from stylesdk.frames import Frame
 Plane = NDArray[np.float32]
 PERIODS = (2, 4, 8)
 BORDER = 16
+RIM = (4.0, 12.0)  # sigmas in pixels: of what is coarse, and of its surroundings
 PLAIN = 0.02  # less border than this is a margin of one colour: nothing that a style's could be a multiple of
 STEEPEST = 255 * 4 * 2**0.5  # the largest magnitude that Sobel's 3x3 kernels give
 CUT = 0.5  # less of a frame than this followed from the one before: a cut, or noise
@@ -46,6 +47,22 @@ def border(frame: Frame) -> float:
     if not inside.any():
         return 0.0
     return float(plane[~inside].std() / (plane[inside].std() + 1e-6))
+
+
+def halo(photo: Frame, styled: Frame) -> float:
+    """What is painted around dark forms because they are there: RMS over pixels and colours, of 255.
+
+    Coarse colours are fitted by the photo's coarse luma and by how far that is below and above its surroundings; this
+    is what the last of them explains. 0: a light ground has the same colours beside a dark figure as far from it.
+    """
+    luma = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY).astype(np.float64)
+    coarse, around = (cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in RIM)
+    higher = (coarse - around).ravel()
+    rim = np.maximum(higher, 0)
+    others = np.stack([np.ones_like(rim), coarse.ravel(), rim - higher], 1)
+    rim -= others @ np.linalg.lstsq(others, rim, rcond=None)[0]
+    painted = cv2.GaussianBlur(styled.astype(np.float64), (0, 0), RIM[0]).reshape(-1, 3)
+    return float(np.sqrt(np.mean((rim @ painted) ** 2) / (rim @ rim + 1e-6) / len(rim)))
 
 
 def edges(frame: Frame) -> Plane:

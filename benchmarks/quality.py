@@ -10,6 +10,8 @@ At the photo's own size, medians over photos:
   paintings 0.01.
 - border: standard deviation of the detail in the outer 16 pixels over that of the inside, as a multiple of the same
   figure of the photo: 1 is no frame. Photos with a plain margin, which have no such figure, are left out of it.
+- halo: what the coarse colours (Gaussian blur, sigma 4) owe to the photo being lighter there than around (sigma 12),
+  beyond what its own lightness and being darker explain: RMS over pixels and colours, of 255.
 - edges: SSIM of the Sobel edge maps of the photo's and the styled luma.
 - fp16, int8: largest and mean difference of the model converted to fp16, of NAME.int8.onnx, to the fp32 file, of 255.
 
@@ -29,7 +31,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from measures import PLAIN, border, edge_ssim, grid, noisy
+from measures import PLAIN, border, edge_ssim, grid, halo, noisy
 from model_files import Subject, all_subjects
 from optimum import ARTWORK_SIDE, PHOTO_SIDE, Cache, Judge, Loss, Objective, tensor_from_bgr
 from pictures import Photo, one_of_a_kind, photos_from, sheet, write_picture
@@ -107,12 +109,13 @@ def _spread(ratios: dict[str, float]) -> Figures | None:
 
 
 def appearance(photos: list[Frame], styled: list[Frame]) -> Figures:
-    """Grid, border and edges, medians over photos."""
+    """Grid, border, halo and edges, medians over photos."""
     pairs = list(zip(photos, styled, strict=True))
     borders = [border(picture) / own for photo, picture in pairs if (own := border(photo)) > PLAIN]
     return {
         "grid": float(np.median([grid(picture) for picture in styled])),
         "border": float(np.median(borders)),
+        "halo": float(np.median([halo(photo, picture) for photo, picture in pairs])),
         "edges": float(np.median([edge_ssim(photo, picture) for photo, picture in pairs])),
     }
 
@@ -139,6 +142,7 @@ def of_photos(photos: list[Frame]) -> Figures:
     pairs = [(x, y) for i, x in enumerate(photos) for y in photos[:i] if x.shape == y.shape]
     return {
         "grid": float(np.median([grid(photo) for photo in photos])),
+        "halo": float(np.median([halo(photo, photo) for photo in photos])),
         "edges_with_noise": float(np.median([edge_ssim(photo, noisy(photo, 0)) for photo in photos])),
         "edges_of_another": float(np.median([edge_ssim(*pair) for pair in pairs])) if pairs else None,
     }
@@ -202,7 +206,7 @@ def _references(path: Path, same: Figures) -> Figures:
 
 
 def _table(models: Figures) -> Table:
-    rows = ("grid", "border", "edges", "fp16 mean", "int8 mean", "loss total", "loss content", "loss style")
+    rows = ("grid", "border", "halo", "edges", "fp16 mean", "int8 mean", "loss total", "loss content", "loss style")
     table = Table("figure", *models)
     table.add_row("images seen", *(f"{found['images']:,}" if found["images"] else "" for found in models.values()))
     for row in (*rows, "over_optimum median", "over_optimum worst", "in_larger"):

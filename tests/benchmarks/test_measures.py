@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from measures import border, edge_ssim, grid, motions, noisy, rms, warping_error
+from measures import border, edge_ssim, grid, halo, motions, noisy, rms, warping_error
 from textures import texture
 
 Clip = list[np.ndarray]
@@ -32,6 +32,19 @@ def test_border_of_a_framed_picture() -> None:
     framed = doubled(picture)
     framed[16:-16, 16:-16] = picture[16:-16, 16:-16]
     assert border(framed) / border(picture) == pytest.approx(2, rel=0.1)
+
+
+def test_halo_is_light_around_what_is_dark() -> None:
+    """A dark disc on a light ground, repainted; then with a ring of 40 more around the disc."""
+    y, x = np.mgrid[:160, :200]
+    far = np.hypot(y - 80, x - 100)
+    photo = np.where(far[..., None] < 30, 30, 180).repeat(3, 2).astype(np.uint8)
+    repainted = 250 - photo // 2
+    assert halo(photo, photo) < 1
+    assert halo(photo, repainted) < 1
+    ringed = repainted - 40 * ((far > 30) & (far < 40))[..., None].astype(np.uint8)
+    assert halo(photo, ringed) > 3
+    assert halo(photo, np.full_like(photo, 90)) == pytest.approx(0, abs=1e-6)
 
 
 def test_edges_of_the_same_and_of_another_picture() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from styletrainer import losses
 
@@ -80,6 +81,33 @@ def test_grid_loss_sees_a_stamp_and_not_a_texture() -> None:
     assert losses.grid_loss(texture).item() < 0.1  # 1/16 is what 4x4 windows leave of noise
 
 
+def dark_square(side: int) -> torch.Tensor:
+    """A photo (1, 3, side, side): a dark square on a light ground that gets lighter to the right."""
+    photo = torch.linspace(0.6, 0.9, side).expand(1, 3, side, side).clone()
+    photo[:, :, side // 3 : -side // 3, side // 3 : -side // 3] = 0.1
+    return photo
+
+
+def test_halo_loss_sees_light_around_what_is_dark_and_no_other_contrast() -> None:
+    photo = dark_square(192)
+    inner = photo[:, :, 32:-32, 32:-32]
+    without = torch.cat([0.5 * inner[:, :1] + 0.3, 1.4 * inner[:, 1:2] - 0.2, 1 - inner[:, 2:]], 1)  # any colours
+    assert losses.halo_loss(without, photo, 32).item() < 1e-6
+    ring = F.max_pool2d(1 - inner, 17, 1, 8) - (1 - inner)  # 8 pixels of the ground around the square
+    haloed = without + 0.3 * ring * torch.tensor([1.0, 1.0, -1.0])[:, None, None]
+    assert losses.halo_loss(haloed, photo, 32).item() > 1e-3
+
+
+def test_halo_loss_of_a_plain_photo_and_of_pictures_by_themselves() -> None:
+    """No division by nothing, and a batch is the mean of its pictures."""
+    plain, square = torch.full((1, 3, 192, 192), 0.5), dark_square(192)
+    pictures = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    apart = [losses.halo_loss(pictures[i : i + 1], photo, 32) for i, photo in enumerate((plain, square))]
+    assert apart[0].item() < 1e-6
+    both = losses.halo_loss(pictures, torch.cat([plain, square]), 32)
+    assert both.item() == pytest.approx(sum(apart).item() / 2, rel=1e-4)  # type: ignore[union-attr]
+
+
 def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
     picture = torch.rand(1, 3, 32, 32)
     moved = torch.zeros_like(picture)
@@ -88,11 +116,11 @@ def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
     assert losses.equivariance_loss(picture, picture, (2, 3)).item() > 0.05
 
 
-@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "equivariance"])
+@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "halo", "equivariance"])
 def test_gradients_agree_with_finite_differences(name: str) -> None:
     random = torch.Generator().manual_seed(0)
-    shape = (1, 2, 40, 40) if name == "grid" else (1, 2, 6, 6)
-    # gram and content compute in float32, so the check is against central differences, not gradcheck.
+    shape = {"grid": (1, 2, 40, 40), "halo": (1, 3, 64, 64)}.get(name, (1, 2, 6, 6))
+    # gram, content and halo compute in float32, so the check is against central differences, not gradcheck.
     picture = torch.rand(shape, generator=random, dtype=torch.float64, requires_grad=True)
     other = torch.rand(shape, generator=random, dtype=torch.float64)
     functions = {
@@ -100,12 +128,13 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         "style": lambda x: losses.style_loss(x, losses.gram(other)),
         "tv": losses.total_variation,
         "grid": losses.grid_loss,
+        "halo": lambda x: losses.halo_loss(x, dark_square(96), 16),
         "equivariance": lambda x: losses.equivariance_loss(x, other, (1, 1)),
     }
     function = functions[name]
     function(picture).backward()
     direction = torch.randn(shape, generator=random, dtype=torch.float64)
-    step = 1e-2 if name in ("content", "style") else 1e-5
+    step = 1e-2 if name in ("content", "style", "halo") else 1e-5
     with torch.no_grad():
         numeric = (function(picture + step * direction) - function(picture - step * direction)) / (2 * step)
     assert picture.grad is not None

@@ -81,6 +81,34 @@ def grid_loss(picture: Tensor, period: int = 8, window: int = 4) -> Tensor:
     return (F.avg_pool2d(phases, window, 1).square().mean(dim=(1, 2, 3)) / energy).mean()
 
 
+def halo_loss(picture: Tensor, photo: Tensor, margin: int) -> Tensor:
+    """Energy of the light, or of the other colour, that lies around dark forms: what a halo is.
+
+    Where coarse colours follow how light the photo is, there is none. They are fitted, picture by picture, by the
+    photo's coarse lightness and by how far that is below and above its surroundings, some 10 pixels around; what the
+    last of these explains is the loss, as a mean square over pixels and colours. ``photo`` has ``margin`` more pixels
+    on every side, a multiple of 4.
+    """
+    cut = slice(margin // 4, -(margin // 4))
+    light = F.avg_pool2d(photo.float().mean(1, keepdim=True), 4)
+    coarse, around = _mean_around(light, 3), _mean_around(_mean_around(light, 5), 5)
+    coarse, higher = (x[:, :, cut, cut].flatten(1) for x in (coarse, coarse - around))
+    others: list[Tensor] = []
+    for signal in (coarse, -F.relu(-higher), F.relu(higher)):
+        rest = signal - signal.mean(1, keepdim=True)
+        for other in others:  # Gram-Schmidt, since autocast would round what a solver multiplies
+            rest = rest - (rest * other).mean(1, keepdim=True) / (other.square().mean(1, keepdim=True) + 1e-8) * other
+        others.append(rest)
+    rim = others[-1]
+    painted = _mean_around(F.avg_pool2d(picture.float(), 4), 3).flatten(2)
+    explained = (painted * rim[:, None]).mean(2).square().mean(1) / (rim.square().mean(1) + 1e-6)
+    return explained.mean()
+
+
+def _mean_around(picture: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(picture, window, 1, window // 2, count_include_pad=False)
+
+
 def critic_loss(real: Tensor, fake: Tensor, kind: Adversarial) -> Tensor:
     """Loss of the discriminator on patch logits, any shape; patches are averaged.
 

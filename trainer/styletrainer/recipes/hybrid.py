@@ -3,7 +3,8 @@
 Content and style losses as in Gatys et al. 2016 and Johnson et al. 2016, the critic as in Isola et al.
 2017. Beyond them, what a small network needs to draw strokes instead of stamps: Gram matrices on a
 Gaussian pyramid of shallow layers instead of heavy deep ones, a penalty on what is locked to the pixel grid,
-a penalty on style that does not move with the photo, and, when given, a teacher whose pictures are followed.
+penalties on style that does not move with the photo and on halos, and, when given, a teacher whose pictures are
+followed.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Hybrid(nn.Module):
 
         # Of several styles, those that want another `equivariance_weight`: one with more contrast flickers more.
         equivariance_weights: StyleWeights = field(default_factory=dict)
+        # On the light or the colour that a small network lays around dark forms: 150 takes most of it away.
+        halo_weight: float = 0.0
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -109,12 +112,12 @@ class Hybrid(nn.Module):
 
     def turns(self, batch: Batch, step: Step) -> Iterator[Turn]:
         """``photo`` and the teacher's ``picture`` of it, which may be empty, have ``context`` more on every side."""
-        config, photo = self.config, batch["photo"]
+        config, own, photo = self.config, self.config.options(), batch["photo"]
         picture = batch["picture"] if batch["picture"].numel() else None
         number, style = self._style_of(step.number, photo)
         steady = config.equivariance_weight
         if config.styles:
-            steady = config.options().equivariance_weights.get(config.learning()[number], steady)
+            steady = own.equivariance_weights.get(config.learning()[number], steady)
         output, moved, shift, light = generate_views(self.generator, photo, style, step, bool(steady), self.context)
         if config.adversarial_weight:
             real, fake = self.critic(batch["artwork"]), self.critic(output.detach())
@@ -124,6 +127,8 @@ class Hybrid(nn.Module):
         if moved is not None:
             terms["equivariance"] = losses.equivariance_loss(moved - light, output, shift)
         weights = {name: getattr(config, f"{name}_weight") for name in terms} | {"equivariance": steady}
+        if own.halo_weight:
+            terms["halo"], weights["halo"] = losses.halo_loss(output, photo, self.context), own.halo_weight
         yield Turn("generator", terms, weights, output, number)
 
     def sheet(self, averaged: nn.Module) -> list[list[Tensor]]:
