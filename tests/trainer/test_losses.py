@@ -108,6 +108,19 @@ def test_halo_loss_of_a_plain_photo_and_of_pictures_by_themselves() -> None:
     assert both.item() == pytest.approx(sum(apart).item() / 2, rel=1e-4)  # type: ignore[union-attr]
 
 
+def test_calm_loss_is_the_detail_painted_where_the_photo_has_none() -> None:
+    photo = torch.full((1, 3, 128, 128), 0.5)
+    photo[..., 64:] = torch.rand(1, 1, 128, 64, generator=torch.Generator().manual_seed(0))
+    stripes = 0.5 + 0.1 * (-1.0) ** torch.arange(96)[:, None].expand(1, 3, 96, 96)
+    left, right = stripes.clone(), stripes.clone()
+    left[..., 32:], right[..., :64] = 0.5, 0.5  # each away from the middle, where windows see both halves
+    # A third of the picture; windows of nine rows have one stripe of their own kind more than of the other.
+    assert losses.calm_loss(left, photo, 16).item() == pytest.approx((0.1 * 8 / 9) ** 2 / 3, rel=0.03)
+    assert losses.calm_loss(right, photo, 16).item() < 0.01 * losses.calm_loss(left, photo, 16).item()
+    ramp = torch.linspace(0, 0.1, 96).expand(1, 3, 96, 96)  # shades are free: strokes wider than a window
+    assert losses.calm_loss(ramp, photo, 16).item() < 1e-5
+
+
 def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
     picture = torch.rand(1, 3, 32, 32)
     moved = torch.zeros_like(picture)
@@ -116,11 +129,11 @@ def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
     assert losses.equivariance_loss(picture, picture, (2, 3)).item() > 0.05
 
 
-@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "halo", "equivariance"])
+@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "halo", "calm", "equivariance"])
 def test_gradients_agree_with_finite_differences(name: str) -> None:
     random = torch.Generator().manual_seed(0)
-    shape = {"grid": (1, 2, 40, 40), "halo": (1, 3, 64, 64)}.get(name, (1, 2, 6, 6))
-    # gram, content and halo compute in float32, so the check is against central differences, not gradcheck.
+    shape = {"grid": (1, 2, 40, 40), "halo": (1, 3, 64, 64), "calm": (1, 3, 64, 64)}.get(name, (1, 2, 6, 6))
+    # gram, content, halo and calm compute in float32, so the check is against central differences, not gradcheck.
     picture = torch.rand(shape, generator=random, dtype=torch.float64, requires_grad=True)
     other = torch.rand(shape, generator=random, dtype=torch.float64)
     functions = {
@@ -129,12 +142,13 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         "tv": losses.total_variation,
         "grid": losses.grid_loss,
         "halo": lambda x: losses.halo_loss(x, dark_square(96), 16),
+        "calm": lambda x: losses.calm_loss(x, dark_square(96), 16),
         "equivariance": lambda x: losses.equivariance_loss(x, other, (1, 1)),
     }
     function = functions[name]
     function(picture).backward()
     direction = torch.randn(shape, generator=random, dtype=torch.float64)
-    step = 1e-2 if name in ("content", "style", "halo") else 1e-5
+    step = 1e-2 if name in ("content", "style", "halo", "calm") else 1e-5
     with torch.no_grad():
         numeric = (function(picture + step * direction) - function(picture - step * direction)) / (2 * step)
     assert picture.grad is not None

@@ -144,12 +144,13 @@ def test_a_style_can_be_steadier_than_the_others(settings: Settings, tmp_path: P
         assert tick["total"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_halos_cost_what_their_weight_says(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("term", ["halo", "calm"])
+def test_terms_of_the_recipe_cost_what_their_weight_says(settings: Settings, tmp_path: Path, term: str) -> None:
     options = settings | {"tick": 1, "steps": 1, "grid_weight": 0.0, "equivariance_weight": 0.0}
     (without,) = stats(run(options, run=str(tmp_path / "none")))
-    (found,) = stats(run(options, run=str(tmp_path / "with"), halo_weight=1000.0))
-    assert found["halo"] > 0 and "halo" not in without
-    assert found["total"] == pytest.approx(without["total"] + 1000 * found["halo"], rel=1e-3)
+    (found,) = stats(run(options, run=str(tmp_path / "with"), **{f"{term}_weight": 1000.0}))
+    assert found[term] > 0 and term not in without
+    assert found["total"] == pytest.approx(without["total"] + 1000 * found[term], rel=1e-3)
 
 
 def test_steadiness_where_the_others_have_none(settings: Settings) -> None:

@@ -105,6 +105,20 @@ def halo_loss(picture: Tensor, photo: Tensor, margin: int) -> Tensor:
     return explained.mean()
 
 
+def calm_loss(picture: Tensor, photo: Tensor, margin: int) -> Tensor:
+    """Mean square of the detail that is painted where the photo has none; forms and their surroundings are free.
+
+    Detail is what differs from the mean of 9 x 9 pixels. A photo's pixel counts by how little its lightness varies in
+    such windows around it: half at a standard deviation of 0.015. ``photo`` has ``margin`` more pixels on every side.
+    """
+    cut = slice(margin - 8, 8 - margin)
+    light = photo[:, :, cut, cut].float().mean(1, keepdim=True)
+    variance = _mean_around(light.square(), 9) - _mean_around(light, 9).square()
+    even = 1 / (1 + _mean_around(variance, 9)[:, :, 8:-8, 8:-8] / 0.015**2)
+    painted = picture.float()
+    return (even * (painted - _mean_around(painted, 9)).square()).mean()
+
+
 def _mean_around(picture: Tensor, window: int) -> Tensor:
     return F.avg_pool2d(picture, window, 1, window // 2, count_include_pad=False)
 
