@@ -69,8 +69,7 @@ was what it is now, but for the normalisation, which settles in the last run of 
 the_scream and composition_vii, three of shipwreck and wave.nano, five of wave and udnie, ten of six; in the `base`
 files in the last runs of six that they go back to, and in all after them. In the others the network was shown 32
 pixels around a crop, and noise was white; in earlier runs half of each batch had a border. What is named `n_...` was
-brought
-back from the file that shipped before (`stylesdk import`).
+brought back from the file that shipped before (`stylesdk import`).
 
 ## Figures
 
