@@ -42,8 +42,8 @@ CARD = """# {name}
 - Data: one scan of each painting; 388 photographs (481x321, Berkeley BSDS500 without the twelve of
   `benchmarks/held_out.txt`), used for training only, not part of the project. Perceptual networks: VGG-19 to relu3_3
   (Simonyan & Zisserman 2014), the slim VGG-19 of Collaborative Distillation (Wang et al. 2020) for relu4_1, relu5_1.
-- Machine: one core for each run of a 2-core Intel Xeon with AMX, in the last runs of a 2-core AMD EPYC (both for the
-  last run of six but one), bf16, shared with other work.
+- Machine: one core for each run of a 2-core Intel Xeon with AMX, in the last runs of a 2-core AMD EPYC (both for a
+  run of six), bf16, shared with other work.
 
 ## Commands
 
