@@ -121,6 +121,24 @@ def test_calm_loss_is_the_detail_painted_where_the_photo_has_none() -> None:
     assert losses.calm_loss(ramp, photo, 16).item() < 1e-5
 
 
+def test_form_loss_is_one_less_the_local_correlation_whatever_the_contrast() -> None:
+    random = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 1, 136, 136, generator=random)
+    forms = torch.nn.functional.avg_pool2d(noise, 9, 1).expand(1, 3, 128, 128) - 0.5
+    photo, inner = 0.5 + 4 * forms, 0.5 + 4 * forms[..., 16:-16, 16:-16]
+    same = losses.form_loss(inner, photo, 16).item()
+    assert 0 <= same < 0.02
+    # The palette is free: less contrast, darker, bluer.
+    recoloured = (0.5 * inner + 0.2) * torch.tensor([0.6, 1.0, 1.4])[:, None, None]
+    assert losses.form_loss(recoloured, photo, 16).item() == pytest.approx(same, abs=0.02)
+    nothing, negative = (losses.form_loss(x, photo, 16).item() for x in (inner * 0 + 0.5, 1 - inner))
+    assert 0.85 < nothing < 1 and negative == pytest.approx(2 * nothing - same, rel=1e-3)
+    # Strokes across them cost; with a third of the contrast, as in the shade, still; of an even photo nothing.
+    across = inner + 0.5 * (torch.arange(96)[:, None] % 16 < 8)
+    cost, in_shade, of_nothing = (losses.form_loss(across, 0.5 + c * forms, 16).item() for c in (4, 1.3, 0))
+    assert 0.3 < cost < 1 and 0.5 * cost < in_shade < cost and of_nothing == 0
+
+
 def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
     picture = torch.rand(1, 3, 32, 32)
     moved = torch.zeros_like(picture)
@@ -129,11 +147,12 @@ def test_equivariance_loss_is_zero_for_what_moves_with_the_photo() -> None:
     assert losses.equivariance_loss(picture, picture, (2, 3)).item() > 0.05
 
 
-@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "halo", "calm", "equivariance"])
+@pytest.mark.parametrize("name", ["content", "style", "tv", "grid", "halo", "calm", "form", "equivariance"])
 def test_gradients_agree_with_finite_differences(name: str) -> None:
     random = torch.Generator().manual_seed(0)
-    shape = {"grid": (1, 2, 40, 40), "halo": (1, 3, 64, 64), "calm": (1, 3, 64, 64)}.get(name, (1, 2, 6, 6))
-    # gram, content, halo and calm compute in float32, so the check is against central differences, not gradcheck.
+    shape = {"grid": (1, 2, 40, 40)} | dict.fromkeys(("halo", "calm", "form"), (1, 3, 64, 64))
+    shape = shape.get(name, (1, 2, 6, 6))
+    # gram, content, halo, calm and form compute in float32, so the check is against central differences, not gradcheck.
     picture = torch.rand(shape, generator=random, dtype=torch.float64, requires_grad=True)
     other = torch.rand(shape, generator=random, dtype=torch.float64)
     functions = {
@@ -143,12 +162,13 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         "grid": losses.grid_loss,
         "halo": lambda x: losses.halo_loss(x, dark_square(96), 16),
         "calm": lambda x: losses.calm_loss(x, dark_square(96), 16),
+        "form": lambda x: losses.form_loss(x, dark_square(96), 16),
         "equivariance": lambda x: losses.equivariance_loss(x, other, (1, 1)),
     }
     function = functions[name]
     function(picture).backward()
     direction = torch.randn(shape, generator=random, dtype=torch.float64)
-    step = 1e-2 if name in ("content", "style", "halo", "calm") else 1e-5
+    step = 1e-2 if name in ("content", "style", "halo", "calm", "form") else 1e-5
     with torch.no_grad():
         numeric = (function(picture + step * direction) - function(picture - step * direction)) / (2 * step)
     assert picture.grad is not None

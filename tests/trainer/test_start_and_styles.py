@@ -144,7 +144,7 @@ def test_a_style_can_be_steadier_than_the_others(settings: Settings, tmp_path: P
         assert tick["total"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("term", ["halo", "calm"])
+@pytest.mark.parametrize("term", ["halo", "calm", "form"])
 def test_terms_of_the_recipe_cost_what_their_weight_says(settings: Settings, tmp_path: Path, term: str) -> None:
     options = settings | {"tick": 1, "steps": 1, "grid_weight": 0.0, "equivariance_weight": 0.0}
     (without,) = stats(run(options, run=str(tmp_path / "none")))

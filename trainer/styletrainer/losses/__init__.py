@@ -119,6 +119,23 @@ def calm_loss(picture: Tensor, photo: Tensor, margin: int) -> Tensor:
     return (even * (painted - _mean_around(painted, 9)).square()).mean()
 
 
+def form_loss(picture: Tensor, photo: Tensor, margin: int) -> Tensor:
+    """How far the picture's forms are from the photo's: 1 less their local correlation, where the photo has any.
+
+    Lightness at half the resolution, in windows of 18 pixels of the picture. Their contrast does not count, so that a
+    face in the shade weighs as much as one in the sun, and a palette is free. A window counts by how much the photo's
+    lightness varies in it: half at a standard deviation of 0.03. ``photo`` has ``margin`` more pixels on every side.
+    """
+    cut = slice(margin, -margin)
+    wanted, painted = (F.avg_pool2d(x.float().mean(1, keepdim=True), 2) for x in (photo[:, :, cut, cut], picture))
+    wanted, painted = (x - x.mean((2, 3), keepdim=True) for x in (wanted, painted))
+    means = [_mean_around(x, 9) for x in (wanted, painted, wanted * wanted, painted * painted, wanted * painted)]
+    own, other = means[2] - means[0].square(), means[3] - means[1].square()
+    together = means[4] - means[0] * means[1]
+    correlation = together / ((own.relu() + 1e-4) * (other.relu() + 1e-4)).sqrt()
+    return (own / (own + 0.03**2) * (1 - correlation)).mean()
+
+
 def _mean_around(picture: Tensor, window: int) -> Tensor:
     return F.avg_pool2d(picture, window, 1, window // 2, count_include_pad=False)
 
