@@ -66,10 +66,10 @@ Runs were bounded by `--minutes`; the steps behind each line are what these gave
 with `learning_rate=0.001`, and those of the stages before them, were made with Adam, before Muon came. The trainer
 has changed while these files were made (CONTRIBUTING.md, Decisions). In the last runs of all but starry_night.nano it
 was what it is now, but for the normalisation, which settles in the last run of starry_night, the last two of
-the_scream and composition_vii, three of shipwreck and wave.nano, five of wave, udnie and six; in the `base`
-files in the last runs of six that they go back to, and in all after them. In the others the network was shown 32
-pixels around a crop, and noise was white; in earlier runs half of each batch had a border. What is named `n_...` was
-brought back from the file that shipped before (`stylesdk import`).
+composition_vii, three of shipwreck and wave.nano, five of the_scream and udnie, seven of six, nine of wave; in the
+`base` files in the last runs of six that they go back to, and in all after them. In the others the network was shown 32
+pixels around a crop, and noise was white; in earlier runs half of each batch had a border. What is named `n_...`, and
+gc_wave, ad_the_scream and ae_six, were brought back from the files that shipped before (`stylesdk import`).
 
 ## Figures
 

@@ -14,7 +14,7 @@ from stylesdk.onnx_file import manifest_from_onnx
 from styletrainer.data.crops import read_picture
 from styletrainer.data.photos import list_photos
 
-_PHOTOS = 16
+_PHOTOS = 32
 _SIDE = 256  # pixels
 
 

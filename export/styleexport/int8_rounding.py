@@ -16,7 +16,7 @@ _LARGEST = 127  # symmetric: -128 is not used
 # Processors with AVX2 but without VNNI add the products of two weights with bytes up to 255 in 16 bits.
 _LARGEST_PAIR = 32767 // 255
 _DAMPING = 1e-2  # of an input's mean square: without it rare inputs count for too little
-_PLACES = 800  # output pixels that are looked at in each picture
+_PLACES = 6400  # output pixels that are looked at in each picture; with 800 kernels fit those, and others less
 
 Floats = NDArray[np.float64]
 Array = NDArray[np.float32]
